@@ -1,0 +1,1 @@
+"""The .rgc container: fields, chunks, checksums. Pure Python."""

@@ -1,0 +1,141 @@
+"""The .rgc container: magic, header, chunks. docs/format.md is its specification.
+
+`HEADER` is declared once; reader, writer and the tests walk the declaration.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from regcodec.bitstream.fields import U8, U32, Bytes, FieldType, Reader, Varint
+from regcodec.errors import DamagedFileError, LimitError
+
+MAGIC = b"\x89RGC\r\n\x1a\n"
+VERSION = 1
+LARGEST_SIDE = 65535
+
+
+class Layout(IntEnum):
+    """Colour layout of the picture."""
+
+    RGB = 0
+    GREY = 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """One header field; `refuse` says what a decoder must refuse, for docs/format.md."""
+
+    name: str
+    type: FieldType
+    meaning: str
+    refuse: str
+
+
+HEADER = (
+    Field("version", U8(), "format version, 1", "a version this program does not know"),
+    Field("flags", U8(), "0", "any bit set"),
+    Field("pack_id", Bytes(8), "the pack that decodes this file", "an id no pack at hand has"),
+    Field("quality", Varint(0, 65535), "row of the pack's quality table", "a row the table does not have"),
+    Field("width", Varint(1, LARGEST_SIDE), "pixels", "0, above 65535, an overlong form"),
+    Field("height", Varint(1, LARGEST_SIDE), "pixels", "0, above 65535, an overlong form"),
+    Field("layout", U8(), "0 RGB, 1 grey", "any other value"),
+    Field("chunks", Varint(1, 255), "number of chunks that follow", "0, above 255"),
+)
+HEADER_CRC = U32()
+CHUNK_TYPE = Bytes(1)
+CHUNK_LENGTH = Varint(0, 2**40)
+CHUNK_CRC = U32()
+
+SYMBOLS = b"S"
+KNOWN_CHUNKS = frozenset({SYMBOLS})
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """`type` is one ASCII letter; a capital is critical: a decoder that does not know it must refuse the file."""
+
+    type: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class RgcFile:
+    """A parsed .rgc file; `width` and `height` in pixels, `quality` a row of the pack's quality table."""
+
+    pack_id: bytes
+    quality: int
+    width: int
+    height: int
+    layout: Layout
+    chunks: tuple[Chunk, ...]
+
+    def chunk(self, wanted: bytes) -> bytes:
+        """Return the payload of the only chunk of a type."""
+        found = [c.payload for c in self.chunks if c.type == wanted]
+        if len(found) != 1:
+            raise DamagedFileError(f"the file has {len(found)} chunks of type {wanted.decode()}, not one.")
+        return found[0]
+
+
+def write_rgc(file: RgcFile) -> bytes:
+    """Return the bytes of `file`."""
+    if max(file.width, file.height) > LARGEST_SIDE:
+        raise LimitError(f"the image is {file.width}x{file.height}; a side may have {LARGEST_SIDE} pixels.")
+    values: dict[str, Any] = {**file.__dict__, "version": VERSION, "flags": 0, "chunks": len(file.chunks)}
+    head = MAGIC + b"".join(field.type.write(values[field.name]) for field in HEADER)
+    parts = [head, HEADER_CRC.write(zlib.crc32(head))]
+    for chunk in file.chunks:
+        body = CHUNK_TYPE.write(chunk.type) + CHUNK_LENGTH.write(len(chunk.payload)) + chunk.payload
+        parts += [body, CHUNK_CRC.write(zlib.crc32(body))]
+    return b"".join(parts)
+
+
+def read_rgc(data: bytes) -> RgcFile:
+    """Parse and check `data`; every refusal is a `DamagedFileError`."""
+    reader = Reader(data)
+    if not data:
+        raise DamagedFileError("the file is empty.")
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        raise DamagedFileError("not an .rgc file.")
+    reader.take(len(MAGIC), "magic")
+    values: dict[str, Any] = {}
+    for field in HEADER:
+        values[field.name] = field.type.read(reader, field.name)
+        if field.name == "version" and values["version"] != VERSION:
+            raise DamagedFileError(
+                f"the file has format version {values['version']}, this program reads {VERSION}. Update regcodec."
+            )
+    head = data[: reader.position]
+    if HEADER_CRC.read(reader, "header CRC") != zlib.crc32(head):
+        raise DamagedFileError("the header is damaged (its CRC does not match).")
+    if values["flags"] != 0 or values["layout"] not in list(Layout):
+        raise DamagedFileError("the file uses a feature this program does not know. Update regcodec.")
+    chunks = tuple(_read_chunk(reader) for _ in range(values["chunks"]))
+    if reader.position != len(data):
+        raise DamagedFileError(f"{len(data) - reader.position} bytes follow the last chunk.")
+    return RgcFile(
+        pack_id=values["pack_id"],
+        quality=values["quality"],
+        width=values["width"],
+        height=values["height"],
+        layout=Layout(values["layout"]),
+        chunks=chunks,
+    )
+
+
+def _read_chunk(reader: Reader) -> Chunk:
+    start = reader.position
+    kind = CHUNK_TYPE.read(reader, "chunk type")
+    payload = reader.take(CHUNK_LENGTH.read(reader, "chunk length"), f"{kind!r} chunk")
+    body = reader.data[start : reader.position]
+    if CHUNK_CRC.read(reader, "chunk CRC") != zlib.crc32(body):
+        raise DamagedFileError("a chunk is damaged (its CRC does not match).")
+    if not kind.isalpha():
+        raise DamagedFileError(f"{kind!r} is not a chunk type.")
+    if kind.isupper() and kind not in KNOWN_CHUNKS:
+        raise DamagedFileError(f"the file needs chunk type {kind.decode()}, unknown to this program. Update regcodec.")
+    return Chunk(kind, payload)

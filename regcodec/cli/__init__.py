@@ -1,0 +1,1 @@
+"""The command line: thin click commands. Heavy imports live inside the command bodies."""

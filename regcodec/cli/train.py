@@ -1,0 +1,118 @@
+"""`regcodec train`: options to a `TrainConfig`, then the loop and the export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regcodec.cli.extras import require_training
+from regcodec.config import PRESETS, NetworkConfig, RegularizerConfig, TrainConfig
+from regcodec.errors import UsageError
+
+
+@click.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of images, any nesting.")
+@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path),
+              help="Directory of the run: checkpoint, metrics. The same command goes on from it.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Pack to export at the end  [default: RUN/NAME.rgm]")
+@click.option("--val", type=click.Path(path_type=Path, exists=True), help="Folder of validation images  [default: a tenth of --data]")
+@click.option("--preset", type=click.Choice(sorted(PRESETS)), default="modern", show_default=True,
+              help="Where the settings below start from; paper trains as the regularizer paper does.")
+@click.option("--arch", help="Architecture: hyperprior.")
+@click.option("--width", type=int, help="N, channels of the transforms and of z.")
+@click.option("--latent-width", type=int, help="M, channels of y.")
+@click.option("--lambda", "lambda_", type=float, help="Weight of 255^2 * MSE: a model of one rate.")
+@click.option("--rates", help="Several lambdas, comma-separated and rising: one model, one gain per lambda.")
+@click.option("--regularizer", type=click.Choice(["none", "source-entropy"]), help="Maximise H(X|X_hat) while training.")
+@click.option("--alpha", help="Its weight, in bits per pixel: one number, or one per lambda, comma-separated.")
+@click.option("--ratio", type=float, help="Its weight as r, the share by which it lowers lambda; try 0.05 to 0.3.")
+@click.option("--compensate/--no-compensate", default=True, show_default=True, help="With --ratio, train with lambda / (1 - r).")
+@click.option("--init", type=click.Path(path_type=Path, exists=True), help="Start from the weights of a checkpoint or a pack.")
+@click.option("--steps", type=int, help="Optimizer steps.")
+@click.option("--batch", type=int, help="Images a step and process.")
+@click.option("--crop", type=int, help="Pixels a side, a multiple of 64.")
+@click.option("--downscale", type=float, help="Largest random reduction of a crop; 1 is off.")
+@click.option("--lr", type=float, help="Learning rate of the codec (Adam).")
+@click.option("--lr-source", type=float, help="Learning rate of the source entropy model (Adam).")
+@click.option("--schedule", type=click.Choice(["cosine", "step", "constant"]), help="Learning rate over the steps.")
+@click.option("--warmup", type=int, help="Steps of linear warm-up.")
+@click.option("--clip", type=float, help="Largest gradient norm; 0 is off.")
+@click.option("--ema", type=float, help="Decay of the averaged weights; 0 is off.")
+@click.option("--surrogate", type=click.Choice(["mixed", "noise"]), help="Stand-in for rounding.")
+@click.option("--precision", type=click.Choice(["bf16", "fp32"]), help="bf16 autocast of the transforms, or fp32.")
+@click.option("--start", type=click.Choice(["pca", "random"]), help="Initial transforms: fitted linear codec, or random.")
+@click.option("--seed", type=int, help="Of everything random  [default: 1]")
+@click.option("--validate-every", type=int, help="Steps between validations.")
+@click.option("--save-every", type=int, help="Steps between checkpoints.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Where decoded images are kept  [default: the user's cache]")
+@click.option("-f", "--force", is_flag=True, help="Replace an existing output pack.")
+def train(data: Path, run_dir: Path, output: Path | None, val: Path | None, preset: str, device: str,
+          cache: Path | None, init: Path | None, force: bool, **options: Any) -> None:
+    """Train a codec on a folder of images and export its pack.
+
+    \b
+    regcodec train --data photos --run runs/a --lambda 0.0067
+    regcodec train --data photos --run runs/b --rates 0.0018,0.0035,0.0067,0.013 \\
+        --regularizer source-entropy --ratio 0.1
+
+    Stop it with Ctrl-C or SIGTERM; the same command goes on. On several devices:
+    torchrun --nproc-per-node 2 -m regcodec train ...
+    """
+    config = training_config(preset, **options)
+    require_training("train")
+
+    from regcodec.cli.console import stderr_console
+    from regcodec.codec.pack import SUFFIX
+    from regcodec.files import refuse_existing
+    from regcodec.training.cache import default_cache_dir
+    from regcodec.training.export import export_checkpoint
+    from regcodec.training.loop import RunPaths
+    from regcodec.training.loop import train as run_training
+    from regcodec.training.processes import is_first_process
+
+    target = output or run_dir / f"{run_dir.resolve().name}{SUFFIX}"
+    if output is not None:
+        refuse_existing(output, force=force)
+    console = stderr_console()
+    paths = RunPaths(run=run_dir, data=data, val=val, cache=cache or default_cache_dir(), init=init)
+    checkpoint = run_training(config, paths, device=device, console=console)
+    if is_first_process():
+        export_checkpoint(checkpoint, target, images=val or data, force=force or output is None, console=console)
+
+
+def training_config(preset: str, *, arch: str | None = None, width: int | None = None, latent_width: int | None = None,
+                    lambda_: float | None = None, rates: str | None = None, regularizer: str | None = None,
+                    alpha: str | None = None, ratio: float | None = None, compensate: bool = True,
+                    **options: Any) -> TrainConfig:
+    """Return the preset with every option that was given put over it."""
+    if (lambda_ is None) == (rates is None):
+        raise UsageError("give --lambda for a model of one rate, or --rates for several.")
+    config = PRESETS[preset]
+    network = {"arch": arch, "N": width, "M": latent_width}
+    return replace(
+        config,
+        network=NetworkConfig(**{**config.network.__dict__, **_given(network)}),
+        regularizer=RegularizerConfig(
+            name=regularizer or "none",
+            alpha=() if alpha is None else _numbers(alpha, "--alpha"),
+            ratio=ratio or 0.0,
+            compensate=compensate,
+        ),
+        lambdas=(lambda_,) if lambda_ is not None else _numbers(rates or "", "--rates"),
+        **_given(options),
+    )
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _numbers(text: str, flag: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise UsageError(f"{flag} {text}: give numbers, separated by commas.") from None

@@ -1,0 +1,1 @@
+"""Pixels to .rgc bytes and back: packs, transforms (onnxruntime), encoder and decoder."""

@@ -1,0 +1,69 @@
+"""Where packs are found: --model FILE, $REGCODEC_MODELS, the installed package, models/ of a checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from regcodec.codec.pack import SUFFIX, stated_id
+from regcodec.errors import PackNotFoundError
+
+DEFAULT = "hyperprior"
+TWIN_SUFFIX = "-vanilla"
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def pack_folders() -> list[Path]:
+    """Return the folders searched, first found first served."""
+    listed = [Path(p) for p in os.environ.get("REGCODEC_MODELS", "").split(os.pathsep) if p]
+    return [p for p in (*listed, _PACKAGE / "packs", _PACKAGE.parent / "models") if p.is_dir()]
+
+
+def packs() -> dict[str, Path]:
+    """Return every pack at hand by name."""
+    found: dict[str, Path] = {}
+    for folder in pack_folders():
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_pack(name_or_path: str | None) -> Path:
+    """Return a pack by file or by name; None is the default pack."""
+    wanted = DEFAULT if name_or_path is None else name_or_path
+    path = Path(wanted)
+    if path.is_file():
+        return path
+    at_hand = packs()
+    if wanted in at_hand:
+        return at_hand[wanted]
+    raise PackNotFoundError(f"{wanted}: no such pack. {_at_hand()} Pass --model FILE or set REGCODEC_MODELS.")
+
+
+def find_pack_by_id(pack_id: str) -> Path:
+    """Return the pack that a file names."""
+    for folder in pack_folders():
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if stated_id(path) == pack_id:
+                return path
+    raise PackNotFoundError(f"needs pack {pack_id}, not found. {_at_hand()} Pass --model FILE or set REGCODEC_MODELS.")
+
+
+def find_twin(path: Path) -> Path:
+    """Return the vanilla twin of a pack: NAME-vanilla.rgm beside NAME.rgm or among the packs at hand."""
+    name = path.stem + TWIN_SUFFIX
+    beside = path.with_name(name + SUFFIX)
+    if beside.is_file():
+        return beside
+    at_hand = packs()
+    if name in at_hand:
+        return at_hand[name]
+    raise PackNotFoundError(
+        f"{path}: has no vanilla twin {name}{SUFFIX}. Train it with the settings of the pack's manifest "
+        f"(regcodec info {path}) and --regularizer none, and put it beside the pack."
+    )
+
+
+def _at_hand() -> str:
+    listed = ", ".join(f"{name} ({stated_id(path) or 'damaged'})" for name, path in packs().items())
+    return f"Packs here: {listed}." if listed else "No packs are at hand."

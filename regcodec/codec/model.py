@@ -1,0 +1,141 @@
+"""A pack made ready to code: transforms, exact entropy network and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regcodec.codec.pack import Pack, Quality, read_pack
+from regcodec.codec.transforms import Transforms
+from regcodec.coding.tables import FrequencyTables
+from regcodec.errors import DamagedFileError, UsageError, naming
+from regcodec.exact.hyperprior import LARGEST_GAIN, ExactHyperprior
+from regcodec.exact.layers import IntegerLayer
+
+ARCHITECTURES = ("hyperprior",)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that encoder and decoder use."""
+
+    pack: Pack
+    transforms: Transforms
+    entropy: ExactHyperprior
+    y_tables: FrequencyTables
+    """One zero-mean table for each scale index."""
+    z_tables: FrequencyTables
+    """One table for each channel of z."""
+
+    @classmethod
+    def open(cls, path: Path, *, threads: int | None = None) -> Model:
+        """Read a pack and prove it fit for coding; `threads` for the float transforms."""
+        pack = read_pack(path)
+        with naming(path):
+            return cls.from_pack(pack, threads=threads)
+
+    @classmethod
+    def from_pack(cls, pack: Pack, *, threads: int | None = None) -> Model:
+        """Make a pack in memory ready."""
+        if pack.codec.get("architecture") not in ARCHITECTURES:
+            raise DamagedFileError(
+                f"the pack's architecture {pack.codec.get('architecture')!r} is unknown to this program. Update regcodec."
+            )
+        try:
+            model = _assemble(pack, threads)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DamagedFileError(f"the pack is not well formed ({error!r}).") from error
+        model._validate()
+        return model
+
+    @property
+    def name(self) -> str:
+        return self.pack.name
+
+    @property
+    def stride(self) -> int:
+        """Pixels that a picture's sides are padded to multiples of."""
+        return int(self.pack.codec["stride"])
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """Values of -q that the pack has."""
+        return tuple(row.q for row in self.pack.qualities)
+
+    def quality_row(self, q: float) -> int:
+        """Return the row of the quality table for a value of -q."""
+        for row, quality in enumerate(self.pack.qualities):
+            if abs(quality.q - q) < 1e-6:
+                return row
+        listed = ", ".join(f"{value:g}" for value in self.qualities)
+        raise UsageError(f"-q {q:g}: pack {self.name} has the qualities {listed}.")
+
+    def quality(self, row: int) -> Quality:
+        """Return a row of the quality table that a file names."""
+        if row >= len(self.pack.qualities):
+            raise DamagedFileError(f"the file names quality row {row}; pack {self.name} has {len(self.qualities)}.")
+        return self.pack.qualities[row]
+
+    def z_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """Return the shape of z for a picture of `width` x `height` pixels."""
+        return self.entropy.channels[0], -(-height // self.stride), -(-width // self.stride)
+
+    def z_table_indices(self, shape: tuple[int, int, int]) -> npt.NDArray[np.uint16]:
+        """Return the table of each z symbol: its channel."""
+        return np.repeat(np.arange(shape[0], dtype=np.uint16), shape[1] * shape[2])
+
+    def step(self, row: int) -> float:
+        """Return the quantization step 1/g of a quality."""
+        return float((1 << self.entropy.gain_bits) / self.quality(row).gain)
+
+    def _validate(self) -> None:
+        self.entropy.validate()
+        self.y_tables.validate()
+        self.z_tables.validate()
+        channels = self.entropy.channels[0]
+        tables = len(self.entropy.thresholds) + 1
+        gains = [row.gain for row in self.pack.qualities]
+        if len(self.z_tables) != channels or len(self.y_tables) != tables or not gains:
+            raise DamagedFileError("the pack's tables do not fit its networks.")
+        if not all(isinstance(g, int) and 1 <= g <= LARGEST_GAIN for g in gains) or self.stride < 1:
+            raise DamagedFileError("the pack's quality table is not well formed.")
+
+
+def _assemble(pack: Pack, threads: int | None) -> Model:
+    arrays = pack.arrays()
+    constants = pack.codec["entropy"]
+    layers = tuple(_layer(arrays, i, spec) for i, spec in enumerate(constants["layers"]))
+    entropy = ExactHyperprior(
+        layers=layers,
+        medians=arrays["medians"].astype(np.int64),
+        thresholds=arrays["thresholds"].astype(np.int64),
+        z_bits=int(constants["z_bits"]),
+        parameter_bits=int(constants["parameter_bits"]),
+        gain_bits=int(constants["gain_bits"]),
+    )
+    tables = {
+        kind: FrequencyTables(
+            arrays[f"{kind}_frequencies"].astype(np.uint32),
+            arrays[f"{kind}_lengths"].astype(np.int32),
+            arrays[f"{kind}_lows"].astype(np.int32),
+        )
+        for kind in ("y", "z")
+    }
+    return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"])
+
+
+def _layer(arrays: dict[str, npt.NDArray[Any]], index: int, spec: dict[str, Any]) -> IntegerLayer:
+    if spec["kind"] not in ("conv", "deconv"):
+        raise ValueError(f"layer kind {spec['kind']!r}")
+    return IntegerLayer(
+        kind=spec["kind"],
+        weight=arrays[f"layer{index}_weight"],
+        bias=arrays[f"layer{index}_bias"].astype(np.int64),
+        shift=arrays[f"layer{index}_shift"].astype(np.int64),
+        limit=int(spec["limit"]),
+        slope=None if spec["slope"] is None else (int(spec["slope"][0]), int(spec["slope"][1])),
+    )

@@ -1,0 +1,81 @@
+"""Pictures to arrays and back (Pillow).
+
+    pixels   uint8 [H, W, 3] RGB or [H, W] grey
+    planes   float32 [1, 3, H', W'] on 0..1, H' and W' multiples of the model's stride, edges replicated
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from regcodec.errors import LimitError, RegcodecError
+
+Pixels = npt.NDArray[np.uint8]
+Planes = npt.NDArray[np.float32]
+
+LARGEST_IMAGE = 40_000_000
+"""Pixels; the transforms hold the whole picture in memory."""
+
+
+def read_image(data: bytes) -> Pixels:
+    """Return the pixels of an 8-bit RGB or grey picture; anything else is refused with a reason."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            refuse_size(*image.size)
+            _refuse_unsupported(image)
+            image.load()
+            return np.asarray(image)
+    except UnidentifiedImageError as error:
+        raise RegcodecError("not an image that this program can read.") from error
+    except Image.DecompressionBombError as error:
+        raise LimitError(f"the image is too large ({error}).") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise RegcodecError(f"the image is damaged ({error}).") from error
+
+
+def write_image(pixels: Pixels, format_: str = "PNG") -> bytes:
+    """Return an image file of `pixels`."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format_)
+    return buffer.getvalue()
+
+
+def refuse_size(width: int, height: int) -> None:
+    """Raise `LimitError` for a picture of more than `LARGEST_IMAGE` pixels."""
+    if width * height > LARGEST_IMAGE:
+        raise LimitError(f"the image has {width}x{height} pixels; this version codes up to {LARGEST_IMAGE:,}.")
+
+
+def to_planes(pixels: Pixels, stride: int) -> Planes:
+    """Return the network's input, padded by replication to multiples of `stride`."""
+    height, width = pixels.shape[:2]
+    rgb = np.broadcast_to(pixels[:, :, None], (height, width, 3)) if pixels.ndim == 2 else pixels
+    padded = np.pad(rgb, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
+    return np.ascontiguousarray(padded.transpose(2, 0, 1)[None], dtype=np.float32) * np.float32(1 / 255)
+
+
+def from_planes(planes: Planes, height: int, width: int, *, grey: bool) -> Pixels:
+    """Return 8-bit pixels of the network's output, cropped; grey is the mean of the three planes."""
+    cut = planes[0, :, :height, :width]
+    if grey:
+        return _to_levels(cut.mean(axis=0))
+    return np.ascontiguousarray(_to_levels(cut).transpose(1, 2, 0))
+
+
+def _to_levels(values: npt.NDArray[Any]) -> Pixels:
+    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _refuse_unsupported(image: Image.Image) -> None:
+    if getattr(image, "n_frames", 1) > 1:
+        raise RegcodecError("the image is animated or has several pages; save the one you want as its own file.")
+    if image.mode in ("RGB", "L"):
+        return
+    if image.mode.startswith(("I", "F")):
+        raise RegcodecError(f"the image has more than 8 bits a sample (mode {image.mode}); convert it to 8 bits first.")
+    raise RegcodecError(f"the image has mode {image.mode}; this version codes 8-bit RGB and grey. Convert it first.")

@@ -1,0 +1,60 @@
+"""The float transforms, run by onnxruntime on the CPU.
+
+    analysis   x [1, 3, H, W] -> y [M, H/16, W/16], z [N, H/64, W/64]
+    synthesis  y_hat [M, H/16, W/16] -> x_hat [1, 3, H, W]
+
+Each session is made at its first use: a decoder never loads the analysis transform.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regcodec.codec.pixels import Planes
+from regcodec.errors import DamagedFileError, RegcodecError
+
+Latent = npt.NDArray[np.float32]
+
+
+class Transforms:
+    """Analysis and synthesis of one pack; `threads` None leaves the number to onnxruntime."""
+
+    def __init__(self, members: dict[str, bytes], threads: int | None) -> None:
+        self._members = members
+        self._threads = threads
+
+    def analysis(self, x: Planes) -> tuple[Latent, Latent]:
+        """Return y and z of the picture."""
+        y, z = self._analysis.run(["y", "z"], {"x": x})
+        if not (np.isfinite(y).all() and np.isfinite(z).all()):
+            raise RegcodecError("the analysis transform gave values that are not finite; the pack is unusable.")
+        return y[0], z[0]
+
+    def synthesis(self, y_hat: Latent) -> Planes:
+        """Return the picture of a latent."""
+        x_hat: Planes = self._synthesis.run(["x_hat"], {"y_hat": y_hat[None]})[0]
+        return x_hat
+
+    @cached_property
+    def _analysis(self) -> Any:
+        return self._session("analysis.onnx")
+
+    @cached_property
+    def _synthesis(self) -> Any:
+        return self._session("synthesis.onnx")
+
+    def _session(self, name: str) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        try:
+            return onnxruntime.InferenceSession(self._members[name], options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common base but Exception
+            raise DamagedFileError(f"the pack's {name} cannot be loaded ({error}).") from error

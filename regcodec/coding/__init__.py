@@ -1,0 +1,1 @@
+"""Range coding of integer symbols with the pack's frequency tables (constriction)."""

@@ -1,0 +1,175 @@
+"""What a user may choose, as frozen dataclasses: the unit stands under each field, an error names the flag.
+
+Anyone may import this file; it imports nothing heavy.
+
+    quality q   1 .. 8, CompressAI's scale
+    lambda      weight of 255^2 * MSE (MSE on [0, 1] pixels) against the rate in bits per pixel
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from regcodec.errors import UsageError
+
+QUALITY_LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.025, 0.0483, 0.0932, 0.18)
+"""lambda of q = 1 .. 8 (CompressAI's table for MSE)."""
+
+BITS_PER_LOG_MSE = 2.16
+"""k: bits per pixel that H(X|X_hat) grows with ln MSE when q has no context (3 * 0.5 / ln 2)."""
+
+
+def quality_of_lambda(value: float) -> float:
+    """Return q for a lambda, log-linear between the table's entries and beyond its ends, to three decimals."""
+    table = QUALITY_LAMBDAS
+    upper = next((i for i, entry in enumerate(table) if entry >= value), len(table) - 1)
+    low, high = (max(upper, 1) - 1, max(upper, 1))
+    share = math.log(value / table[low]) / math.log(table[high] / table[low])
+    return round(1 + low + share, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    arch: str = "hyperprior"
+    """Key of `training.networks.registry.NETWORKS`."""
+    N: int = 128
+    """Channels of the transforms and of z."""
+    M: int = 192
+    """Channels of y."""
+
+    def __post_init__(self) -> None:
+        if self.N < 1 or self.M < 1:
+            raise UsageError("--width and --latent-width must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularizerConfig:
+    name: str = "none"
+    """none or a key of `training.regularizer.SOURCE_MODELS` by way of source-entropy."""
+    alpha: tuple[float, ...] = ()
+    """Weight of the bits per pixel of H(X|X_hat), one for all lambdas or one per lambda."""
+    ratio: float = 0.0
+    """r = alpha * k / (lambda * MSE), an alternative to alpha: alpha then follows the running MSE of each lambda."""
+    compensate: bool = True
+    """Train with lambda / (1 - r), so that a quality keeps its meaning (only with ratio)."""
+
+    def __post_init__(self) -> None:
+        if self.name not in ("none", "source-entropy"):
+            raise UsageError(f"--regularizer {self.name}: choose none or source-entropy.")
+        weighted = bool(self.alpha) or self.ratio != 0
+        if (self.name == "none") == weighted:
+            raise UsageError("--regularizer source-entropy goes with --alpha or --ratio: give both or neither.")
+        if self.alpha and self.ratio:
+            raise UsageError("--alpha and --ratio say the same thing twice: give one.")
+        if any(a < 0 or not math.isfinite(a) for a in self.alpha):
+            raise UsageError("--alpha must be zero or more.")
+        if not 0 <= self.ratio < 1:
+            raise UsageError("--ratio must be below 1: above, the loss rewards distortion and training collapses.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    network: NetworkConfig = NetworkConfig()
+    regularizer: RegularizerConfig = RegularizerConfig()
+    lambdas: tuple[float, ...] = QUALITY_LAMBDAS[:4]
+    """One gain is learned per lambda; a single lambda gives a fixed-rate model."""
+    steps: int = 100_000
+    batch: int = 8
+    """Images a step and process."""
+    crop: int = 256
+    """Pixels a side."""
+    downscale: float = 2.0
+    """Largest random reduction of a crop; 1 is off."""
+    lr: float = 3e-4
+    """Adam, codec."""
+    lr_aux: float = 1e-3
+    """Adam, quantiles of the entropy bottleneck."""
+    lr_source: float = 1e-3
+    """Adam, source entropy model."""
+    schedule: str = "cosine"
+    """cosine: to 1 % of lr; step: a tenth after 80 %, a hundredth after 95 %; constant."""
+    warmup: int = 500
+    """Steps of linear warm-up."""
+    clip: float = 1.0
+    """Largest norm of the gradient, codec and source entropy model apart; 0 is off."""
+    ema: float = 0.999
+    """Decay of the averaged weights that are validated and exported; 0 is off."""
+    surrogate: str = "mixed"
+    """mixed: noise for the rate, straight-through rounding for the synthesis; noise: for both."""
+    precision: str = "bf16"
+    """bf16 (autocast of the transforms) or fp32."""
+    start: str = "pca"
+    """pca: the transforms begin as a linear transform codec fitted to the data; random: CompressAI's initialisation."""
+    seed: int = 1
+    validation_share: float = 0.1
+    """Share of the images held out when no validation folder is given."""
+    validate_every: int = 2000
+    """Steps between validations."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        if not self.lambdas or any(not 0 < v < 100 for v in self.lambdas):
+            raise UsageError("--lambda and --rates take numbers above 0 (the table: 0.0018 to 0.18).")
+        if tuple(sorted(set(self.lambdas))) != tuple(self.lambdas):
+            raise UsageError("--rates: name each lambda once, in rising order.")
+        if len(self.regularizer.alpha) not in (0, 1, len(self.lambdas)):
+            raise UsageError(f"--alpha takes one value or {len(self.lambdas)}, one for each lambda.")
+        for flag, value, allowed in (
+            ("--schedule", self.schedule, ("cosine", "step", "constant")),
+            ("--surrogate", self.surrogate, ("mixed", "noise")),
+            ("--precision", self.precision, ("bf16", "fp32")),
+            ("--start", self.start, ("pca", "random")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{flag} {value}: choose one of {', '.join(allowed)}.")
+        if self.crop < 64 or self.crop % 64:
+            raise UsageError("--crop must be a multiple of 64, the stride of the hyper latent.")
+        if min(self.steps, self.batch, self.validate_every, self.save_every) < 1 or self.downscale < 1:
+            raise UsageError("--steps, --batch and the intervals must be at least 1, --downscale at least 1.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, numbers and strings, as JSON has them."""
+        plain = asdict(self)
+        plain["lambdas"] = list(self.lambdas)
+        plain["regularizer"]["alpha"] = list(self.regularizer.alpha)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> TrainConfig:
+        """Undo `to_dict`; a key that is not a field is a `UsageError`."""
+        unknown = set(plain) - {f.name for f in fields(cls)}
+        if unknown:
+            raise UsageError(f"unknown training settings: {', '.join(sorted(unknown))}.")
+        regularizer = dict(plain["regularizer"])
+        regularizer["alpha"] = tuple(regularizer["alpha"])
+        return cls(
+            **{
+                **plain,
+                "network": NetworkConfig(**plain["network"]),
+                "regularizer": RegularizerConfig(**regularizer),
+                "lambdas": tuple(plain["lambdas"]),
+            }
+        )
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "modern": TrainConfig(),
+    # papers/regularizer.txt, section 4: additive uniform noise, batch 16, 256x256, Adam 1e-4 and 1e-3, 9:1 split, 2e6 steps
+    "paper": replace(
+        TrainConfig(),
+        network=NetworkConfig(N=128, M=192),
+        steps=2_000_000,
+        batch=16,
+        downscale=1.0,
+        lr=1e-4,
+        schedule="constant",
+        warmup=0,
+        ema=0.0,
+        surrogate="noise",
+        precision="fp32",
+        start="random",
+    ),
+}

@@ -1,0 +1,1 @@
+"""Measuring codecs on data sets through real files: metrics, anchors, BD-rate, reports."""

@@ -1,0 +1,145 @@
+"""The codecs that can be measured: a pack of ours, and the classical ones that Pillow carries.
+
+    pixels   [H, W, 3] or [H, W]  uint8
+    parts    seconds by name, filled by codecs that can tell: "encode_transform", "decode_coder", ...
+
+A new anchor is one class (or one entry of `PILLOW_CODECS`). Anyone above `codec` may import this file.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from regcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from regcodec.codec.model import Model
+
+
+class ImageCodec(Protocol):
+    """What `sweep` needs of a codec."""
+
+    @property
+    def name(self) -> str:
+        """Stands in tables, file names and plots."""
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """Settings of the default ladder, smallest files first."""
+
+    @property
+    def suffix(self) -> str:
+        """Of the files, with the dot."""
+
+    def encode(self, pixels: NDArray[np.uint8], quality: float, *, parts: dict[str, float] | None = None) -> bytes:
+        """The bytes of one file."""
+
+    def decode(self, data: bytes, *, parts: dict[str, float] | None = None) -> NDArray[np.uint8]:
+        """The pixels of one file."""
+
+
+@dataclass(frozen=True)
+class PillowCodec:
+    """One of Pillow's writers with fixed options and a ladder of its quality setting."""
+
+    name: str
+    format: str
+    """Pillow's name of the format."""
+    suffix: str
+    qualities: tuple[float, ...]
+    options: Mapping[str, Any]
+    """Passed to `Image.save` beside the quality."""
+
+    def encode(self, pixels: NDArray[np.uint8], quality: float, *, parts: dict[str, float] | None = None) -> bytes:
+        """Encode at Pillow's `quality` (an integer). Raises `UsageError` when this Pillow lacks the format."""
+        if self.name in ("webp", "avif") and not features.check(self.name):
+            raise UsageError(f"This Pillow cannot write {self.name}. Install a Pillow wheel from PyPI (11.3 or newer).")
+        if quality != int(quality) or not 0 <= quality <= 100:
+            raise UsageError(f"{self.name} takes whole qualities from 0 to 100; got {quality:g}.")
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, self.format, quality=int(quality), **self.options)
+        return buffer.getvalue()
+
+    def decode(self, data: bytes, *, parts: dict[str, float] | None = None) -> NDArray[np.uint8]:
+        """Decode; a format without a grey mode gives [H, W, 3] for a grey image."""
+        with Image.open(io.BytesIO(data), formats=[self.format]) as image:
+            return np.asarray(image)
+
+
+PILLOW_CODECS: dict[str, PillowCodec] = {
+    codec.name: codec
+    for codec in (
+        PillowCodec(
+            name="jpeg",
+            format="JPEG",
+            suffix=".jpg",
+            qualities=(2, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90),
+            options={"optimize": True},  # chroma 4:2:0, the library's default and what people send
+        ),
+        PillowCodec(
+            name="webp",
+            format="WEBP",
+            suffix=".webp",
+            qualities=(0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90),
+            options={"method": 6},
+        ),
+        PillowCodec(
+            name="avif",
+            format="AVIF",
+            suffix=".avif",
+            qualities=(10, 20, 30, 40, 50, 60, 70, 80, 85),
+            # libavif 1.4 tunes for perception by default: BD-rate +6 % on PSNR, -12 % on MS-SSIM (6 Kodak images).
+            options={"subsampling": "4:4:4", "speed": 6, "codec": "aom", "advanced": {"tune": "psnr"}},
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class PackCodec:
+    """A pack through the same encoder and decoder as `regcodec encode` and `decode`."""
+
+    model: Model
+    suffix: str = ".rgc"
+
+    @property
+    def name(self) -> str:
+        """The pack's name."""
+        return self.model.name
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """The pack's qualities."""
+        return tuple(self.model.qualities)
+
+    def encode(self, pixels: NDArray[np.uint8], quality: float, *, parts: dict[str, float] | None = None) -> bytes:
+        """Encode at `quality` (the scale of `regcodec encode -q`)."""
+        from regcodec.codec.encoder import encode_pixels
+        from regcodec.codec.stopwatch import Stopwatch
+
+        clock = Stopwatch()
+        data = encode_pixels(pixels, self.model, quality, clock=clock)
+        _note(parts, "encode", clock.seconds)
+        return data
+
+    def decode(self, data: bytes, *, parts: dict[str, float] | None = None) -> NDArray[np.uint8]:
+        """Decode a file of this pack."""
+        from regcodec.codec.decoder import decode_pixels
+        from regcodec.codec.stopwatch import Stopwatch
+
+        clock = Stopwatch()
+        pixels = decode_pixels(data, self.model, clock=clock)
+        _note(parts, "decode", clock.seconds)
+        return pixels
+
+
+def _note(parts: dict[str, float] | None, walk: str, seconds: Mapping[str, float]) -> None:
+    if parts is not None:
+        parts.update({f"{walk}_{name}": value for name, value in seconds.items()})

@@ -1,0 +1,151 @@
+"""From points to the figures that are reported: averages per quality, and BD figures against an anchor.
+
+PSNR and MS-SSIM are averaged over the images of a set (as CompressAI does); MS-SSIM is put into dB after the mean.
+BD figures come twice: over the averaged curves, and as the mean of the figures of the single images.
+
+Anyone above `codec` may import this file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from regcodec.errors import RegcodecError
+from regcodec.evaluation.bdrate import NoOverlapError, bd_psnr, bd_rate
+from regcodec.evaluation.metrics import ms_ssim_db
+from regcodec.evaluation.sweep import Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """One codec at one quality, averaged over the images."""
+
+    codec: str
+    quality: float
+    images: int
+    bpp: float
+    psnr: float
+    """dB."""
+    ms_ssim: float
+    """0 to 1, over the images of at least 161 pixels a side; nan when there is none."""
+    ms_ssim_db: float
+    encode_seconds: float
+    """Mean over the images of the median of the repeats."""
+    decode_seconds: float
+    parts: dict[str, float]
+    """Mean seconds by part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BdFigure:
+    """One BD figure, computed in both ways."""
+
+    averaged: float | None
+    """Over the averaged curves; None when the curves have no range in common."""
+    per_image: float | None
+    """Mean of the figures of the single images; None when no image has one."""
+    images: int
+    """How many images have a figure of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A codec against an anchor."""
+
+    codec: str
+    anchor: str
+    bd_rate_psnr: BdFigure
+    """Percent of the anchor's rate at equal PSNR; below 0 is smaller."""
+    bd_rate_ms_ssim: BdFigure
+    """Percent of the anchor's rate at equal MS-SSIM in dB; below 0 is smaller."""
+    bd_psnr: BdFigure
+    """dB at equal rate; above 0 is better."""
+
+
+def average(points: Iterable[Point]) -> list[Average]:
+    """Averages of one codec's points, by rising quality setting.
+
+    Raises `RegcodecError` when the qualities were not all measured on the same images.
+    """
+    by_quality: dict[float, list[Point]] = defaultdict(list)
+    for point in points:
+        by_quality[point.quality].append(point)
+    images = {frozenset(point.image for point in group) for group in by_quality.values()}
+    if len(images) > 1:
+        raise RegcodecError(
+            "The qualities of one codec were measured on different images; averages need the same ones."
+        )
+    return [_average(quality, group) for quality, group in sorted(by_quality.items())]
+
+
+def compare(points: Sequence[Point], anchor_points: Sequence[Point]) -> Comparison:
+    """BD figures of one codec against another over the same images.
+
+    Raises `RegcodecError` when either is empty or the images differ.
+    """
+    images, anchor_images = _by_image(points), _by_image(anchor_points)
+    if not images or images.keys() != anchor_images.keys():
+        raise RegcodecError("A codec and its anchor must be measured on the same images, at least one.")
+    curves, anchor_curves = average(points), average(anchor_points)
+
+    def both_ways(figure: Callable[..., float], quality: Callable[[Point | Average], float]) -> BdFigure:
+        single = [_figure(figure, anchor_images[name], images[name], quality) for name in images]
+        known = [value for value in single if value is not None]
+        return BdFigure(
+            averaged=_figure(figure, anchor_curves, curves, quality),
+            per_image=fmean(known) if known else None,
+            images=len(known),
+        )
+
+    return Comparison(
+        codec=points[0].codec,
+        anchor=anchor_points[0].codec,
+        bd_rate_psnr=both_ways(bd_rate, lambda point: point.psnr),
+        bd_rate_ms_ssim=both_ways(bd_rate, lambda point: ms_ssim_db(point.ms_ssim)),
+        bd_psnr=both_ways(bd_psnr, lambda point: point.psnr),
+    )
+
+
+def _average(quality: float, group: Sequence[Point]) -> Average:
+    similarities = [point.ms_ssim for point in group if not math.isnan(point.ms_ssim)]
+    similarity = fmean(similarities) if similarities else math.nan
+    return Average(
+        codec=group[0].codec,
+        quality=quality,
+        images=len(group),
+        bpp=fmean(point.bpp for point in group),
+        psnr=fmean(point.psnr for point in group),
+        ms_ssim=similarity,
+        ms_ssim_db=ms_ssim_db(similarity),
+        encode_seconds=fmean(point.encode_seconds for point in group),
+        decode_seconds=fmean(point.decode_seconds for point in group),
+        parts={name: fmean(point.parts[name] for point in group) for name in group[0].parts},
+    )
+
+
+def _by_image(points: Iterable[Point]) -> dict[str, list[Point]]:
+    images: dict[str, list[Point]] = defaultdict(list)
+    for point in points:
+        images[point.image].append(point)
+    return dict(images)
+
+
+def _figure(
+    figure: Callable[..., float],
+    anchor: Sequence[Point | Average],
+    curve: Sequence[Point | Average],
+    quality: Callable[[Point | Average], float],
+) -> float | None:
+    try:
+        return figure(
+            [point.bpp for point in anchor],
+            [quality(point) for point in anchor],
+            [point.bpp for point in curve],
+            [quality(point) for point in curve],
+        )
+    except NoOverlapError:
+        return None

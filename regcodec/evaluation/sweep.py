@@ -1,0 +1,133 @@
+"""Measuring a codec: every image at every quality, through files that are really written and read back.
+
+    bpp        bits of the file written, over the pixels of the image
+    seconds    wall-clock, inside the process, without reading and writing the file; median of the repeats
+    parts      medians of what the codec tells apart: "encode_transform", "decode_coder", ...
+
+Anyone above `codec` may import this file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from regcodec.errors import RegcodecError
+from regcodec.evaluation.codecs import ImageCodec
+from regcodec.evaluation.datasets import ImageSet
+from regcodec.evaluation.metrics import ms_ssim, psnr
+
+GREY_MODES = frozenset({"1", "L", "LA"})
+EIGHT_BIT_MODES = GREY_MODES | {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One image at one quality."""
+
+    codec: str
+    image: str
+    quality: float
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    bytes: int
+    """Size of the file, as the file system gives it."""
+    bpp: float
+    psnr: float
+    """dB; inf when lossless."""
+    ms_ssim: float
+    """0 to 1; nan when a side is below 161 pixels."""
+    encode_seconds: float
+    decode_seconds: float
+    parts: dict[str, float]
+    """Seconds by part; empty for codecs that cannot tell."""
+
+
+def sweep(
+    codec: ImageCodec,
+    image_set: ImageSet,
+    qualities: Sequence[float],
+    *,
+    work_dir: Path,
+    repeats: int = 1,
+    on_point: Callable[[Point], None] | None = None,
+) -> list[Point]:
+    """Measure `codec` on every image (outer) at every quality (inner); the files stay in `work_dir`/NAME.
+
+    `on_point` is called after each measurement, for progress. Raises `RegcodecError` when an image cannot be read,
+    or when a codec gives back another size than it was given.
+    """
+    folder = work_dir / codec.name
+    folder.mkdir(parents=True, exist_ok=True)
+    points = []
+    for index, path in enumerate(image_set.paths):
+        pixels = load_pixels(path)
+        for quality in qualities:
+            file = folder / f"{index:04d}-{path.stem}-q{quality:g}{codec.suffix}"
+            point = _measure(codec, image_set.label(path), pixels, quality, file, repeats)
+            points.append(point)
+            if on_point is not None:
+                on_point(point)
+    return points
+
+
+def load_pixels(path: Path) -> NDArray[np.uint8]:
+    """The image as [H, W] for grey and [H, W, 3] for everything else; alpha is dropped, a palette is looked up.
+
+    Raises `RegcodecError` when Pillow cannot read it or when it has more than 8 bits a sample.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in EIGHT_BIT_MODES:
+                raise RegcodecError(
+                    f"{path}: has mode {image.mode}; eval measures 8-bit images only. Convert it first."
+                )
+            return np.asarray(image.convert("L" if image.mode in GREY_MODES else "RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RegcodecError(f"{path}: cannot be read as an image ({error}). Remove it from the set.") from error
+
+
+def _measure(
+    codec: ImageCodec, label: str, pixels: NDArray[np.uint8], quality: float, file: Path, repeats: int
+) -> Point:
+    encode_seconds, decode_seconds, parts = [], [], []
+    for _ in range(repeats):
+        part: dict[str, float] = {}
+        start = time.perf_counter()
+        data = codec.encode(pixels, quality, parts=part)
+        encode_seconds.append(time.perf_counter() - start)
+        file.write_bytes(data)
+        data = file.read_bytes()
+        start = time.perf_counter()
+        decoded = codec.decode(data, parts=part)
+        decode_seconds.append(time.perf_counter() - start)
+        parts.append(part)
+    if decoded.shape[:2] != pixels.shape[:2]:
+        raise RegcodecError(f"{file}: decodes to {decoded.shape[:2]} rows and columns; {label} has {pixels.shape[:2]}.")
+    if pixels.ndim == 2 and decoded.ndim == 3:  # a format without a grey mode
+        decoded = np.asarray(Image.fromarray(decoded).convert("L"))
+    height, width = pixels.shape[:2]
+    size = file.stat().st_size
+    return Point(
+        codec=codec.name,
+        image=label,
+        quality=quality,
+        width=width,
+        height=height,
+        bytes=size,
+        bpp=size * 8 / (width * height),
+        psnr=psnr(pixels, decoded),
+        ms_ssim=ms_ssim(pixels, decoded),
+        encode_seconds=median(encode_seconds),
+        decode_seconds=median(decode_seconds),
+        parts={name: median(part[name] for part in parts) for name in parts[0]},
+    )

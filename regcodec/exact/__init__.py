@@ -1,0 +1,1 @@
+"""Integer networks whose results are the same on every machine (numpy)."""

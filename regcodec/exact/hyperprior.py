@@ -1,0 +1,67 @@
+"""The exact half of the hyperprior: z symbols in, means and table indices of y out, in integers.
+
+    z symbols  int32 [N, h, w]
+    z_hat      symbols * 2^z_bits + median                                units of 2^-z_bits
+    layers     integer h_s -> [2M, 4h, 4w]: scales, means                 units of 2^-parameter_bits
+    gain       integer, g = gain / 2^gain_bits; scales and means * g      units of 2^-parameter_bits
+    index      number of thresholds at or below the scale                 uint8 [M, 4h, 4w]
+
+Source: DESIGN section 4; the network is CompressAI's h_s (Minnen, Balle, Toderici 2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from regcodec.errors import DamagedFileError
+from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
+
+PARAMETER_LIMIT = 1 << 30
+LARGEST_GAIN = 1 << 20
+
+
+@dataclass(frozen=True)
+class ExactHyperprior:
+    """Integer network and tables from the pack; `validate` has been called when a pack was read."""
+
+    layers: tuple[IntegerLayer, ...]
+    medians: npt.NDArray[np.int64]
+    """[N], units of 2^-z_bits."""
+    thresholds: npt.NDArray[np.int64]
+    """Rising, units of 2^-parameter_bits; one fewer than there are scale tables."""
+    z_bits: int
+    parameter_bits: int
+    gain_bits: int
+
+    def validate(self) -> None:
+        """Raise `DamagedFileError` unless every result is proven exact."""
+        widest = int(np.abs(self.medians).max(initial=0)) + (1 << 31 + self.z_bits)
+        rising = bool((np.diff(self.thresholds) > 0).all())
+        fits = widest < FLOAT64_EXACT and PARAMETER_LIMIT * LARGEST_GAIN < FLOAT64_EXACT
+        shapes = [(layer.weight.shape[1], layer.weight.shape[0]) for layer in self.layers]
+        chained = shapes[0][0] == len(self.medians) and all(a[1] == b[0] for a, b in zip(shapes, shapes[1:], strict=False))
+        if not (rising and fits and chained and len(self.thresholds) < 256 and shapes[-1][1] % 2 == 0):
+            raise DamagedFileError("the pack's entropy model is not well formed.")
+        for layer in self.layers:
+            _ = layer.dtype
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Return the channels of z and of y."""
+        return len(self.medians), self.layers[-1].weight.shape[0] // 2
+
+    def parameters(
+        self, z_symbols: npt.NDArray[np.int32], gain: int
+    ) -> tuple[Activations, npt.NDArray[np.uint8]]:
+        """Return means (integers in units of 2^-parameter_bits, float64 [M, 4h, 4w]) and table indices of g * y."""
+        a: Activations = z_symbols.astype(np.float64) * (1 << self.z_bits) + self.medians[:, None, None]
+        for layer in self.layers:
+            a = layer(a)
+        a = np.clip(a, -PARAMETER_LIMIT, PARAMETER_LIMIT).astype(np.float64, copy=False)
+        a = np.floor(a * gain / (1 << self.gain_bits) + 0.5)
+        scales, means = np.split(a, 2)
+        index = np.searchsorted(self.thresholds, scales, side="right").astype(np.uint8)
+        return means, index

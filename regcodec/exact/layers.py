@@ -1,0 +1,116 @@
+"""Integer convolutions on stock BLAS: the same result on every machine, in every order of summation.
+
+    a        float64 or float32 [I, H, W], integer-valued activations
+    weight   integer [O, I, kh, kw]
+    out      floor((sum w*a + bias + 2^(shift-1)) / 2^shift), then leaky ReLU, [O, H', W']
+
+Why exact: an integer of magnitude below 2^24 (2^53) is a float32 (float64), and so is every partial sum of a dot product
+whose sum |w| * max |a| + |b| stays below it; so no rounding ever happens, with or without FMA, in any order. The clamp makes
+max |a| true for every input. Convolutions are one matrix product per tap, never Winograd or FFT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from regcodec.errors import DamagedFileError
+
+FLOAT32_EXACT = 1 << 24
+FLOAT64_EXACT = 1 << 53
+
+Activations = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """One convolution or transposed convolution, as the pack stores it."""
+
+    kind: Literal["conv", "deconv"]
+    """conv: stride 1, padding (k-1)/2.  deconv: stride 2, padding (k-1)/2, output padding 1 (doubles the size)."""
+    weight: npt.NDArray[np.integer[Any]]
+    """[O, I, k, k], k odd."""
+    bias: npt.NDArray[np.int64]
+    """[O], in units of the products."""
+    shift: npt.NDArray[np.int64]
+    """[O], at least 1: the result is divided by 2^shift, rounding halves up."""
+    limit: int
+    """Inputs are clamped to -limit .. limit."""
+    slope: tuple[int, int] | None
+    """Leaky ReLU: a negative result is multiplied by num / 2^bits (rounding halves up); None is no activation."""
+
+    @cached_property
+    def bound(self) -> int:
+        """Largest magnitude that the accumulation can reach, for any input."""
+        sums = np.abs(self.weight.astype(np.int64)).sum(axis=(1, 2, 3))
+        halves = np.left_shift(np.int64(1), self.shift - 1)
+        channels = zip(sums.tolist(), self.bias.tolist(), halves.tolist(), strict=True)
+        return max(s * self.limit + abs(b) + h for s, b, h in channels)
+
+    @cached_property
+    def dtype(self) -> type[np.floating[Any]]:
+        """Return the float type whose integers the bound fits; prove it or raise `DamagedFileError`."""
+        slope_bound = self.bound * abs(self.slope[0]) if self.slope else 0
+        if max(self.bound, slope_bound) >= FLOAT64_EXACT:
+            raise DamagedFileError(f"the pack's integer network is not exact: a sum may reach {self.bound}.")
+        return np.float32 if max(self.bound, slope_bound) < FLOAT32_EXACT else np.float64
+
+    def __call__(self, a: Activations) -> Activations:
+        """Return [O, H', W'] for `a` [I, H, W]."""
+        a = np.clip(a, -self.limit, self.limit).astype(self.dtype, copy=False)
+        acc = self._convolve(a) if self.kind == "conv" else self._transposed(a)
+        return self._finish(acc)
+
+    @cached_property
+    def _taps(self) -> npt.NDArray[np.floating[Any]]:
+        return np.ascontiguousarray(self.weight.transpose(2, 3, 0, 1).astype(self.dtype))
+
+    def _convolve(self, a: Activations) -> Activations:
+        k = self.weight.shape[-1]
+        _, height, width = a.shape
+        padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+        acc = self._start(height, width)
+        for i in range(k):
+            for j in range(k):
+                acc += self._product(i, j, padded[:, i : i + height, j : j + width])
+        return acc
+
+    def _transposed(self, a: Activations) -> Activations:
+        k = self.weight.shape[-1]
+        _, height, width = a.shape
+        reach = k // 2
+        padded = np.pad(a, ((0, 0), (reach, reach), (reach, reach)))
+        acc = self._start(2 * height, 2 * width)
+        for i in range(k):
+            for j in range(k):
+                # output row r gets tap i from input row (r + k//2 - i) / 2, where that is whole
+                row, column = (i - reach) % 2, (j - reach) % 2
+                top, left = reach + (row + reach - i) // 2, reach + (column + reach - j) // 2
+                source = padded[:, top : top + height, left : left + width]
+                acc[:, row::2, column::2] += self._product(i, j, source)
+        return acc
+
+    def _start(self, height: int, width: int) -> Activations:
+        acc = np.empty((self.weight.shape[0], height, width), self.dtype)
+        acc[:] = self.bias.astype(self.dtype)[:, None, None]
+        return acc
+
+    def _product(self, i: int, j: int, source: Activations) -> Activations:
+        channels, height, width = source.shape
+        product: Activations = self._taps[i, j] @ source.reshape(channels, height * width)
+        return product.reshape(-1, height, width)
+
+    def _finish(self, acc: Activations) -> Activations:
+        unit = np.ldexp(1.0, -self.shift).astype(self.dtype)[:, None, None]
+        acc += np.ldexp(0.5, self.shift).astype(self.dtype)[:, None, None]
+        acc *= unit
+        np.floor(acc, out=acc)
+        if self.slope is not None:
+            num, bits = self.slope
+            leaky = np.floor(acc * num / (1 << bits) + 0.5)
+            np.copyto(acc, leaky, where=acc < 0)
+        return acc

@@ -1,0 +1,53 @@
+"""Writing files so that a reader never sees half of one, and nothing is overwritten unasked.
+
+Anyone may import this file.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from regcodec.errors import UsageError
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise `UsageError` when `path` exists and may not be replaced."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a directory; name a file.")
+    if path.exists() and not force:
+        raise UsageError(f"{path}: exists already. Pass --force to replace it.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: the directory {path.parent} does not exist. Create it first.")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix); move it there on success, remove it on any failure."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` through `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,59 @@
+"""Checkpoints: everything that the next step depends on, written atomically.
+
+    format, config, step, task (network and regularizer), optimizers, ema, rng (torch, and CUDA where present)
+
+The data order is a function of the step (`training.data`) and needs no entry. Read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regcodec.config import TrainConfig
+from regcodec.errors import DamagedFileError, UsageError
+from regcodec.files import atomic_path
+from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.registry import network_of
+
+FORMAT = 1
+NAME = "checkpoint.pt"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path`; a reader never sees half of it."""
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, **state}, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such checkpoint.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise DamagedFileError(f"{path}: not a readable checkpoint ({error}).") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DamagedFileError(f"{path}: not a regcodec checkpoint of format {FORMAT}.")
+    return state
+
+
+def checkpoint_network(path: Path) -> tuple[Hyperprior, TrainConfig, dict[str, Any]]:
+    """Return the network with its averaged weights (the trained ones where there is no average), config and state."""
+    state = load_checkpoint(path)
+    config = TrainConfig.from_dict(state["config"])
+    network = network_of(config)
+    network.load_state_dict(averaged_weights(state))
+    return network.eval(), config, state
+
+
+def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the network's state dict with the EMA where there is one."""
+    prefix = "network."
+    weights = {k[len(prefix) :]: v for k, v in state["task"].items() if k.startswith(prefix)}
+    return {**weights, **state["ema"]}

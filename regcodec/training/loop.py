@@ -1,0 +1,244 @@
+"""The training loop, to be read in one sitting (papers/regularizer.txt, algorithm 1).
+
+    batch -> task (network, regularizer) -> one backward pass -> clip codec and theta apart -> three Adams -> average
+
+A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json. A run that is started again in its directory goes
+on from its checkpoint; on the CPU the result is the same to the last bit as without the interruption.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from regcodec.config import TrainConfig
+from regcodec.errors import RegcodecError, UsageError
+from regcodec.training.cache import ImageCache, open_cache
+from regcodec.training.checkpoint import NAME, averaged_weights, load_checkpoint, save_checkpoint
+from regcodec.training.data import Crops, split, validation_crops
+from regcodec.training.metrics import Journal
+from regcodec.training.networks.registry import network_of
+from regcodec.training.processes import Processes, start_processes
+from regcodec.training.schedule import Average, learning_rate_factor
+from regcodec.training.start import linear_start
+from regcodec.training.task import Losses, Task
+from regcodec.training.validation import validate
+
+LOG_EVERY = 20  # steps
+START_CROPS = 256  # crops that fit the linear start
+VALIDATION_IMAGES = 24
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where a run reads and writes."""
+
+    run: Path
+    data: Path
+    val: Path | None
+    cache: Path
+    init: Path | None = None
+    """Checkpoint whose averaged weights the run starts from."""
+
+
+class Interrupted(RegcodecError):
+    """A signal stopped the run after its checkpoint was written."""
+
+
+def train(config: TrainConfig, paths: RunPaths, *, device: str = "auto", console: Console | None = None) -> Path:
+    """Train until `config.steps` and return the checkpoint's path."""
+    processes = start_processes(device)
+    try:
+        return _Run(config, paths, processes, console or Console(stderr=True)).finish()
+    finally:
+        processes.close()
+
+
+class _Run:
+    def __init__(self, config: TrainConfig, paths: RunPaths, processes: Processes, console: Console) -> None:
+        self.config, self.paths, self.processes, self.console = config, paths, processes, console
+        self.checkpoint = paths.run / NAME
+        resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
+        if resumed is not None and TrainConfig.from_dict(resumed["config"]) != config:
+            raise UsageError(f"{paths.run}: holds a run with other settings. Choose another --run directory.")
+        images, self.validation = self._open_data()
+        self.crops = Crops(images, config, rank=processes.rank, world=processes.world)
+
+        torch.manual_seed(config.seed)
+        network = network_of(config)
+        self.step = 0
+        if resumed is None:
+            self._initialise(network)
+        # the processes must start from equal weights and go on with noise of their own
+        torch.manual_seed(config.seed + 1 + processes.rank)
+        self.task = Task(network, config).to(processes.device, memory_format=torch.channels_last)
+        self.average = Average(self.task.network, config.ema)
+        rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source}
+        self.groups = self.task.parameter_groups()
+        self.optimizers = {name: torch.optim.Adam(p, rates[name]) for name, p in self.groups.items()}
+        if resumed is not None:
+            self._restore(resumed)
+        self.stepped = processes.wrap(self.task)
+
+    def finish(self) -> Path:
+        config, first = self.config, self.processes.first
+        self.paths.run.mkdir(parents=True, exist_ok=True)
+        if first:
+            (self.paths.run / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+        journal = Journal(
+            self.paths.run / "metrics.jsonl", self.console, start=self.step, steps=config.steps, first=first
+        )
+        with journal, _stop_signals() as stop:
+            if self.step:
+                journal.say(f"going on from step {self.step} of {self.checkpoint}")
+            batches = self.crops.batches(self.step, config.steps)
+            for x, quality in batches:
+                losses = self._advance(x, quality)
+                if self.step % LOG_EVERY == 0 or self.step == config.steps:
+                    self._log(losses, journal)
+                if self.step % config.validate_every == 0 or self.step == config.steps:
+                    self._validate(journal)
+                stopped = self.processes.any(bool(stop))
+                if stopped or self.step % config.save_every == 0 or self.step == config.steps:
+                    self._save()
+                if stopped and self.step < config.steps:
+                    batches.close()
+                    raise Interrupted(f"stopped at step {self.step}; the same command goes on from {self.checkpoint}.")
+        return self.checkpoint
+
+    def _advance(self, x: torch.Tensor, quality: torch.Tensor) -> Losses:
+        factor = learning_rate_factor(self.step, self.config)
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = factor * {"codec": self.config.lr, "aux": self.config.lr_aux}.get(name, self.config.lr_source)
+            optimizer.zero_grad(set_to_none=True)
+        x = x.to(self.processes.device, memory_format=torch.channels_last, non_blocking=True)
+        losses: Losses = self.stepped(x, quality.to(self.processes.device, non_blocking=True))
+        losses.total.backward()
+        if self.config.clip:
+            for name in ("codec", "source"):
+                if name in self.groups:
+                    torch.nn.utils.clip_grad_norm_(self.groups[name], self.config.clip)
+        self._refuse_non_finite(losses)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        self.average.update(self.task.network, self.step)
+        self.step += 1
+        return losses
+
+    def _refuse_non_finite(self, losses: Losses) -> None:
+        if not self.processes.any(not math.isfinite(losses.total.item())):
+            return
+        good = self.checkpoint if self.checkpoint.exists() else "none yet"
+        rates = ", ".join(f"{value:g}" for value in self.config.lambdas)
+        raise RegcodecError(
+            f"step {self.step}: the loss is not finite (R {losses.rate.item():.4g} bpp, MSE {losses.mse.item():.4g}, "
+            f"lambdas {rates}, lr {self.config.lr:g}, lr source {self.config.lr_source:g}). Last good checkpoint: {good}. "
+            "Lower --lr, or give --precision fp32."
+        )
+
+    def _log(self, losses: Losses, journal: Journal) -> None:
+        figures = {"R": losses.rate.item(), "D": losses.mse.item(), "loss": losses.objective.item()}
+        regularizer = self.task.regularizer
+        if regularizer is not None:
+            assert losses.source_bits is not None
+            regularizer.refuse_collapse()
+            figures["H"] = losses.source_bits.item()
+            figures["r"] = regularizer.ratio().mean().item()
+        if not self.processes.first:
+            return
+        figures = journal.show(self.step, figures)
+        extra: dict[str, Any] = {"lr": self.optimizers["codec"].param_groups[0]["lr"]}
+        if regularizer is not None:
+            extra |= {"alpha": regularizer.alpha().tolist(), "ratios": regularizer.ratio().tolist()}
+        journal.record("train", self.step, **figures, **extra)
+
+    def _validate(self, journal: Journal) -> None:
+        if not self.processes.first:
+            return
+        network = copy.deepcopy(self.task.network)
+        network.load_state_dict({**network.state_dict(), **self.average.values})
+        points = validate(network, self.validation, self.processes.device)
+        loss = sum(p.loss for p in points) / len(points)
+        journal.record(
+            "validation", self.step, loss=loss, points=[{**p.__dict__, "loss": p.loss} for p in points]
+        )
+        listed = "  ".join(f"{p.bpp:.3f} bpp {p.psnr:.2f} dB" for p in points)
+        journal.say(f"step {self.step}  validation R + lambda D {loss:.4f}  ({listed})")
+
+    def _save(self) -> None:
+        states = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
+        rng = [torch.get_rng_state()]
+        if self.processes.device.type == "cuda":
+            rng.append(torch.cuda.get_rng_state(self.processes.device))
+        own = {"rng": rng} if self.processes.first else {"rng": rng, "rank": self.processes.rank}
+        if not self.processes.first:
+            save_checkpoint(self._rng_path(), own)
+            return
+        save_checkpoint(
+            self.checkpoint,
+            {
+                "config": self.config.to_dict(),
+                "step": self.step,
+                "task": self.task.state_dict(),
+                "optimizers": states,
+                "ema": self.average.values,
+                **own,
+            },
+        )
+
+    def _rng_path(self) -> Path:
+        return self.paths.run / f"rng-{self.processes.rank}.pt"
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.task.load_state_dict(state["task"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.average.values = {k: v.to(self.processes.device) for k, v in state["ema"].items()}
+        self.step = state["step"]
+        rng = state["rng"] if self.processes.first else load_checkpoint(self._rng_path())["rng"]
+        torch.set_rng_state(rng[0])
+        if self.processes.device.type == "cuda" and len(rng) > 1:
+            torch.cuda.set_rng_state(rng[1], self.processes.device)
+
+    def _initialise(self, network: torch.nn.Module) -> None:
+        if self.paths.init is not None:
+            state = load_checkpoint(self.paths.init)
+            if TrainConfig.from_dict(state["config"]).network != self.config.network:
+                raise UsageError(f"{self.paths.init}: has another architecture or width than this run.")
+            network.load_state_dict(averaged_weights(state))
+        elif self.config.start == "pca":
+            size = self.config.batch
+            sample = [self.crops.batch(step)[0] for step in range(-(-START_CROPS // size))]
+            linear_start(network, torch.cat(sample)[:START_CROPS].float() / 255)
+
+    def _open_data(self) -> tuple[ImageCache, list[torch.Tensor]]:
+        say = self.console.print if self.processes.first else lambda _: None
+        images = open_cache(self.paths.data, self.paths.cache, smallest=self.config.crop, say=say)
+        if self.paths.val is not None:
+            held = open_cache(self.paths.val, self.paths.cache, smallest=64, say=say)
+        else:
+            images, held = split(images, self.config.validation_share, self.config.seed)
+        return images, validation_crops(held, stride=64)[:VALIDATION_IMAGES]
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying in the middle of a step."""
+    received: list[int] = []
+    previous = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,21 @@
+"""Architecture names and their networks: a new network is one file and one line here."""
+
+from __future__ import annotations
+
+from regcodec.config import NetworkConfig, TrainConfig
+from regcodec.errors import UsageError
+from regcodec.training.networks.hyperprior import Hyperprior
+
+NETWORKS = {"hyperprior": Hyperprior}
+
+
+def build_network(config: NetworkConfig, lambdas: tuple[float, ...]) -> Hyperprior:
+    """Return a freshly initialised network (torch's global generator) with one gain per lambda."""
+    if config.arch not in NETWORKS:
+        raise UsageError(f"--arch {config.arch}: choose one of {', '.join(NETWORKS)}.")
+    return NETWORKS[config.arch](config, lambdas)
+
+
+def network_of(config: TrainConfig) -> Hyperprior:
+    """Return the network that a training configuration asks for."""
+    return build_network(config.network, config.lambdas)

@@ -1,0 +1,67 @@
+"""Where the step runs: device, and torchrun's processes when there are several."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from regcodec.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Processes:
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """True in the one process that writes files and shows progress."""
+        return self.rank == 0
+
+    def wrap(self, task: nn.Module) -> nn.Module:
+        """Return `task` ready to step: compiled on CUDA, gradients averaged over the processes."""
+        stepped: nn.Module = task
+        if self.device.type == "cuda":
+            stepped = torch.compile(stepped)
+        if self.world > 1:
+            devices = [self.device.index] if self.device.type == "cuda" else None
+            stepped = DistributedDataParallel(stepped, device_ids=devices)
+        return stepped
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is set in any process."""
+        if self.world == 1:
+            return flag
+        votes = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(votes)
+        return bool(votes.item())
+
+    def close(self) -> None:
+        if self.world > 1:
+            dist.destroy_process_group()
+
+
+def start_processes(device: str) -> Processes:
+    """Read torchrun's environment; `device` is auto, cpu or cuda."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no CUDA device that torch can use. Pass --device cpu.")
+    kind = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    chosen = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device("cpu")
+    if kind == "cuda":
+        torch.cuda.set_device(chosen)
+    if world > 1:
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    return Processes(rank, world, chosen)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the process that exports and reports."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,101 @@
+"""The information-theoretic regularizer: maximise H(X | X_hat) while training, at no cost afterwards.
+
+Source: papers/regularizer.txt, eq. 12 (codec), eq. 13 (source entropy model), algorithm 1. docs/training.md explains it.
+
+    codec:  min  R + lambda * 255^2 * MSE - alpha * H_theta(X | X_hat)
+    theta:  min  H_theta(X | X_hat)
+
+H_theta in bits per pixel. Both updates come out of one forward and one backward pass: X_hat enters q through an identity
+whose backward multiplies by -alpha, and H_theta is added to the loss with weight one. theta then has the gradient of
+eq. 13 whatever alpha is, the codec that of eq. 12.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from regcodec.config import BITS_PER_LOG_MSE, RegularizerConfig
+from regcodec.errors import RegcodecError
+from regcodec.training.source_entropy import GaussianSource
+
+SOURCE_MODELS = {"hyperprior": GaussianSource}
+"""Architecture -> the source entropy model aligned with its own entropy model."""
+
+MSE_MEMORY = 0.99  # decay of the running MSE per lambda
+MSE_SETTLED = 500  # samples of a lambda before its running MSE may stop a run
+
+
+class _GradientScale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        (factor,) = ctx.saved_tensors
+        return grad * factor, None
+
+
+class Regularizer(nn.Module):
+    """Source entropy model, weight per lambda and the running MSE that ties alpha and r together."""
+
+    mse: Tensor
+    seen: Tensor
+
+    def __init__(self, config: RegularizerConfig, arch: str, lambdas: tuple[float, ...]) -> None:
+        super().__init__()
+        self.config = config
+        self.source = SOURCE_MODELS[arch]()
+        self.register_buffer("lambdas", torch.tensor(lambdas, dtype=torch.float64), persistent=False)
+        self.register_buffer("mse", torch.zeros(len(lambdas), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(len(lambdas), dtype=torch.int64))
+        if config.alpha:
+            alphas = config.alpha * (len(lambdas) if len(config.alpha) == 1 else 1)
+            self.register_buffer("fixed", torch.tensor(alphas, dtype=torch.float64), persistent=False)
+
+    def alpha(self) -> Tensor:
+        """Return alpha of each lambda, [Q]; with `ratio` it follows the running MSE."""
+        if self.config.alpha:
+            return self.fixed
+        return self.config.ratio * self.distortion_weight() * self.mse / BITS_PER_LOG_MSE
+
+    def ratio(self) -> Tensor:
+        """Return r of each lambda, [Q]: the share by which the term lowers lambda."""
+        if not self.config.alpha:
+            return torch.full_like(self.mse, self.config.ratio)
+        return self.alpha() * BITS_PER_LOG_MSE / (self.lambdas * self.mse.clamp(min=1e-9))
+
+    def distortion_weight(self) -> Tensor:
+        """Return the lambda to train with, [Q]: lambda / (1 - r) where that is asked for."""
+        if self.config.ratio and self.config.compensate:
+            return self.lambdas / (1 - self.config.ratio)
+        return self.lambdas
+
+    def forward(self, x: Tensor, x_hat: Tensor, quality: Tensor) -> Tensor:
+        """Return H_theta(X | X_hat) of each image in bits per pixel, [B]; gradients as the module says.
+
+        x [B, 3, H, W] integer levels and x_hat [B, 3, H, W], both on 0..255.
+        """
+        self._remember(x, x_hat.detach(), quality)
+        alpha = self.alpha()[quality].to(x_hat.dtype).view(-1, 1, 1, 1)
+        bits = self.source(x, _GradientScale.apply(x_hat, -alpha))
+        return bits.flatten(1).sum(1) / (x.shape[-2] * x.shape[-1])
+
+    def refuse_collapse(self) -> None:
+        """Raise `RegcodecError` when some r is above 1: the loss would then reward distortion."""
+        for value, seen, lambda_ in zip(self.ratio().tolist(), self.seen.tolist(), self.lambdas.tolist(), strict=True):
+            if seen >= MSE_SETTLED and value > 1:
+                raise RegcodecError(
+                    f"--alpha is too large for lambda {lambda_:g}: r = {value:.2f} is above 1, so the loss rewards "
+                    f"distortion. Give --ratio 0.1, or an alpha {value / 0.3:.0f} times smaller."
+                )
+
+    @torch.no_grad()
+    def _remember(self, x: Tensor, x_hat: Tensor, quality: Tensor) -> None:
+        errors = (x - x_hat).double().square().flatten(1).mean(1)
+        for q, error in zip(quality.tolist(), errors, strict=True):
+            memory = min(MSE_MEMORY, self.seen[q].item() / (self.seen[q].item() + 1))
+            self.mse[q] = memory * self.mse[q] + (1 - memory) * error
+            self.seen[q] += 1

@@ -1,0 +1,97 @@
+"""Source entropy models q(X | X_hat): the learned half of the regularizer.
+
+Source: papers/regularizer.txt, eq. 12 and 13, supplement 9.
+
+    x       [B, 3, H, W]  integer levels 0..255 held in float
+    x_hat   [B, 3, H, W]  reconstruction on the same scale, not rounded
+    bits    [B, 3, H, W]  -log2 q(x | x_hat), bits per sub-pixel
+
+Only `training.regularizer` imports this file. Nothing here is written to a pack.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from compressai.ops import LowerBound
+from torch import Tensor, nn
+
+SMALLEST_SCALE = 0.11  # levels; the floor that CompressAI puts under the latent's scales
+SMALLEST_LIKELIHOOD = 1e-9
+FIRST_SCALE = 8.0  # levels; about the error of a codec at the middle of the quality table
+
+
+class GaussianSource(nn.Module):
+    """Gaussian without context, aligned with the hyperprior's entropy model (eq. 29 and 30).
+
+        x_hat [B,3,H,W] --unshuffle 4--> [B,48,H/4,W/4] --3x3, 1x1, 3x3--> [B,96,..] --shuffle 4--> mean, log scale
+
+    Like h_s it is three convolutions with leaky ReLU between; a quarter of the resolution keeps it below the paper's cost.
+    The mean is x_hat plus a correction that starts at zero.
+    """
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        self.f = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, width, 3, padding=1),
+            nn.LeakyReLU(inplace=True),
+            nn.Conv2d(width, width, 1),
+            nn.LeakyReLU(inplace=True),
+            nn.Conv2d(width, 96, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+        nn.init.zeros_(self.f[5].weight)
+        nn.init.zeros_(self.f[5].bias)
+        self.bound = LowerBound(SMALLEST_SCALE)
+
+    def forward(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        """Return the bits of every sub-pixel, [B, 3, H, W]."""
+        correction, log_scale = self.f(x_hat / 255.0).chunk(2, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            mean = x_hat + correction.float() * 255.0
+            scale = self.bound((log_scale.float() + math.log(FIRST_SCALE)).exp())
+            return gaussian_level_bits(x, mean, scale)
+
+
+def gaussian_level_bits(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return -log2 of the Gaussian's mass on each level's bin; the tails belong to levels 0 and 255."""
+    return _LevelBits.apply(x, mean, scale)
+
+
+class _LevelBits(torch.autograd.Function):
+    """One fused forward and backward: this runs on every sub-pixel of the batch.
+
+    With v = |x - mean| the bin's mass is Phi(u) - Phi(l), u = (1/2 - v)/scale, l = (-1/2 - v)/scale: a difference of lower
+    tails, accurate however far x is from the mean. An open bin has Phi(u) = 1 (mean beyond x) or Phi(l) = 0 (x beyond the mean).
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        away = x - mean
+        v = away.abs()
+        inverse = scale.reciprocal()
+        u, low = (0.5 - v).mul_(inverse), (-0.5 - v).mul_(inverse)
+        at_top, at_bottom = x >= 255, x <= 0
+        beyond = away > 0
+        low_open = torch.where(beyond, at_top, at_bottom)
+        u_open = torch.where(beyond, at_bottom, at_top)
+        mass = _phi(u).masked_fill_(u_open, 1.0).sub_(_phi(low).masked_fill_(low_open, 0.0))
+        mass.clamp_(min=0).add_(SMALLEST_LIKELIHOOD)
+        ctx.save_for_backward(beyond, u.masked_fill_(u_open, math.inf), low.masked_fill_(low_open, -math.inf), inverse, mass)
+        return mass.log2().neg_()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[None, Tensor, Tensor]:
+        beyond, u, low, inverse, mass = ctx.saved_tensors
+        common = grad * inverse / mass
+        common.mul_(-1 / (math.log(2) * math.sqrt(2 * math.pi)))
+        density_u, density_low = (u * u).mul_(-0.5).exp_(), (low * low).mul_(-0.5).exp_()
+        to_v = (density_low - density_u).mul_(common)
+        moment = torch.nan_to_num_(density_low * low).sub_(torch.nan_to_num_(density_u * u))
+        return None, torch.where(beyond, -to_v, to_v), moment.mul_(common)
+
+
+def _phi(t: Tensor) -> Tensor:
+    return torch.erfc(t * -math.sqrt(0.5)).mul_(0.5)

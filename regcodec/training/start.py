@@ -1,0 +1,98 @@
+"""A head start: the transforms begin as a linear transform codec fitted to the training data.
+
+The four convolutions of g_a (5x5, stride 2) become: two plain rearrangements of 2x2 blocks into channels, the principal
+components of 8x8 blocks of all three colours, and the principal components of 2x2 neighbouring groups of those. The
+divisive normalisations start close to identities. g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept components.
+
+Step: with L = R + lambda * 255^2 * MSE, R in bits per pixel, three components and a uniform quantizer, dL/dstep = 0 gives
+step^2 = 18 / (lambda ln 2) on 0..255 for a component that is worth coding; the latent is scaled so that this step is 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regcodec.errors import UsageError
+from regcodec.training.networks.hyperprior import Hyperprior
+
+QUIET = 0.02  # share of the random initialisation kept under the linear transform
+ALMOST_IDENTITY = 1e-3  # gamma of the divisive normalisations; at zero its gradient would vanish
+SCALE_SHARE = 0.3  # first guess of the conditional scale, in standard deviations of the channel
+
+
+@torch.no_grad()
+def linear_start(network: Hyperprior, x: Tensor) -> None:
+    """Set `network` to the linear transform codec of the images x [B, 3, H, W] on 0..1 (a few hundred crops)."""
+    N, M = network.config.N, network.config.M
+    if N < 48:
+        raise UsageError("--start pca needs --width 48 or more; use --start random.")
+    lambda_ = math.exp(sum(math.log(v) for v in network.lambdas) / len(network.lambdas))
+    step = math.sqrt(18 / (lambda_ * math.log(2))) / 255
+
+    blocks = _unshuffle(x, 3)
+    first = min(N, 192)
+    basis8 = _principal(blocks, first)
+    groups = _unshuffle(torch.einsum("kc,bchw->bkhw", basis8, blocks), 1)
+    second = min(M, groups.shape[1])
+    basis16 = _principal(groups, second)
+
+    kernels = [_rearrangement(3), _rearrangement(12), _block_kernel(basis8, 48), _block_kernel(basis16, first) / step]
+    for conv, kernel in zip((m for m in network.g_a if isinstance(m, nn.Conv2d)), kernels, strict=True):
+        _overlay(conv.weight, kernel)
+        nn.init.zeros_(conv.bias)
+    kernels[3] = kernels[3] * step * step
+    deconvs = [m for m in network.g_s if isinstance(m, nn.ConvTranspose2d)]
+    for deconv, kernel in zip(deconvs, reversed(kernels), strict=True):
+        _overlay(deconv.weight, kernel)
+        nn.init.zeros_(deconv.bias)
+    for transform in (network.g_a, network.g_s):
+        for layer in transform:
+            if hasattr(layer, "gamma_reparam"):
+                layer.gamma.copy_(layer.gamma_reparam.init(ALMOST_IDENTITY * torch.eye(N)))
+
+    _entropy_start(network, network.g_a(x))
+
+
+def _entropy_start(network: Hyperprior, y: Tensor) -> None:
+    """Let h_s begin with each channel's mean and a share of its standard deviation."""
+    last = network.h_s[-1]
+    last.weight.mul_(QUIET)
+    deviation, mean = torch.std_mean(y, dim=(0, 2, 3))
+    last.bias.copy_(torch.cat([deviation * SCALE_SHARE + 0.1, mean]))
+
+
+def _unshuffle(x: Tensor, times: int) -> Tensor:
+    for _ in range(times):
+        x = F.pixel_unshuffle(x, 2)
+    return x
+
+
+def _principal(samples: Tensor, count: int) -> Tensor:
+    """Return the `count` leading principal components of [B, C, h, w] as orthonormal rows [count, C]."""
+    rows = samples.permute(1, 0, 2, 3).flatten(1).double()
+    _, vectors = torch.linalg.eigh(rows @ rows.T / rows.shape[1])
+    basis = vectors.flip(1)[:, :count].T
+    signs = torch.sign(basis.gather(1, basis.abs().argmax(1, keepdim=True)))
+    return (basis * signs).float()
+
+
+def _rearrangement(channels: int) -> Tensor:
+    return _block_kernel(torch.eye(4 * channels), channels)
+
+
+def _block_kernel(basis: Tensor, channels: int) -> Tensor:
+    """Return [out, channels, 5, 5] that applies `basis` [out, 4 * channels] to unshuffled 2x2 blocks."""
+    kernel = torch.zeros(basis.shape[0], channels, 5, 5)
+    kernel[:, :, 2:4, 2:4] = basis.view(basis.shape[0], channels, 2, 2)
+    return kernel
+
+
+def _overlay(weight: Tensor, kernel: Tensor) -> None:
+    """Put `kernel` over the corner of the random `weight`, which stays whole only in the rows that have no kernel."""
+    rows, columns = kernel.shape[:2]
+    weight[:rows].mul_(QUIET)
+    weight[:rows, :columns] += kernel.to(weight)

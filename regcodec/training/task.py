@@ -1,0 +1,74 @@
+"""One training step's loss: rate + lambda * distortion, and the regularizer where it is asked for.
+
+    x        [B, 3, H, W] uint8
+    quality  [B] indices into the configuration's lambdas
+    rate     bits per pixel;  distortion: MSE on 0..255
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from regcodec.config import TrainConfig
+from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.regularizer import Regularizer
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` to differentiate; the rest detached means over the batch, for the log."""
+
+    total: Tensor
+    rate: Tensor
+    mse: Tensor
+    objective: Tensor
+    """R + lambda D, without the regularizer."""
+    source_bits: Tensor | None
+    """H_theta(X|X_hat), bits per pixel."""
+
+
+class Task(nn.Module):
+    """Network and regularizer under one forward, so that DDP and torch.compile see the whole step."""
+
+    def __init__(self, network: Hyperprior, config: TrainConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        wanted = config.regularizer.name != "none"
+        self.regularizer = Regularizer(config.regularizer, config.network.arch, config.lambdas) if wanted else None
+        self.register_buffer("lambdas", torch.tensor(config.lambdas), persistent=False)
+
+    def forward(self, x: Tensor, quality: Tensor) -> Losses:
+        levels = x.float()
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=bf16):
+            estimate = self.network(levels / 255.0, quality, self.config.surrogate)
+            x_hat = estimate.x_hat * 255.0
+            source = None if self.regularizer is None else self.regularizer(levels, x_hat, quality)
+        rate = estimate.bits / (x.shape[-2] * x.shape[-1])
+        mse = (levels - x_hat).square().flatten(1).mean(1)
+        weight = self.lambdas if self.regularizer is None else self.regularizer.distortion_weight().to(mse.dtype)
+        total = (rate + weight[quality] * mse).mean() + self.network.aux_loss()
+        if source is not None:
+            total = total + source.mean()
+        return Losses(
+            total=total,
+            rate=rate.detach().mean(),
+            mse=mse.detach().mean(),
+            objective=(rate + self.lambdas[quality] * mse).detach().mean(),
+            source_bits=None if source is None else source.detach().mean(),
+        )
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return codec, aux (quantiles) and source parameters; each has its own Adam."""
+        named = list(self.network.named_parameters())
+        groups = {
+            "codec": [p for name, p in named if p.requires_grad and not name.endswith("quantiles")],
+            "aux": [p for name, p in named if name.endswith("quantiles")],
+        }
+        if self.regularizer is not None:
+            groups["source"] = list(self.regularizer.parameters())
+        return groups

@@ -1,0 +1,129 @@
+"""Tables, files and plots from points made by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from regcodec.errors import UsageError
+from regcodec.evaluation.plot import write_plot
+from regcodec.evaluation.report import print_report, write_report
+from regcodec.evaluation.summary import average, compare
+from regcodec.evaluation.sweep import Point
+
+
+def curve(codec: str, scale: float, lift: float = 0.0) -> list[Point]:
+    """Four qualities of one image; `scale` multiplies every rate."""
+    parts = {"encode_transform": 0.25} if codec == "ours" else {}
+    return [
+        Point(
+            codec=codec,
+            image="a.png",
+            quality=q,
+            width=200,
+            height=200,
+            bytes=round(500 * scale * 2**q),
+            bpp=scale * 0.1 * 2**q,
+            psnr=28 + 3 * q + lift,
+            ms_ssim=1 - 10 ** -(0.8 + 0.3 * q),
+            encode_seconds=0.5,
+            decode_seconds=0.25,
+            parts=parts,
+        )
+        for q in range(4)
+    ]
+
+
+OURS, ANCHOR = curve("ours", 0.5), curve("anchor", 1)
+CURVES = [average(OURS), average(ANCHOR)]
+
+
+def printed(points: list[Point], anchor: list[Point]) -> str:
+    text = io.StringIO()
+    comparisons = [compare(points, anchor)] if anchor else []
+    curves = [average(points), average(anchor)] if anchor else [average(points)]
+    print_report(Console(file=text, width=100), curves, comparisons, title="tiny", conditions="2 threads, a CPU")
+    return text.getvalue()
+
+
+def test_the_tables_show_rates_figures_parts_and_conditions() -> None:
+    text = printed(OURS, ANCHOR)
+    for expected in ("tiny", "2 threads, a CPU", "0.0500", "-50.00 %", "+3.00 dB", "encode transform", "250.0"):
+        assert expected in text
+
+
+def test_without_an_anchor_there_is_one_table() -> None:
+    assert "Against the anchor" not in printed(curve("plain", 1), [])
+
+
+def test_curves_that_do_not_meet_are_printed_as_no_overlap() -> None:
+    assert "no overlap" in printed(curve("ours", 1, lift=50), ANCHOR)
+
+
+def test_the_files_hold_every_point_and_every_figure(tmp_path: Path) -> None:
+    paths = write_report(tmp_path / "new", OURS + ANCHOR, CURVES, [compare(OURS, ANCHOR)])
+    assert [path.name for path in paths] == ["points.jsonl", "summary.csv"]
+    points = [Point(**json.loads(line)) for line in paths[0].read_text().splitlines()]
+    assert points == OURS + ANCHOR
+    rows = list(csv.DictReader(paths[1].open()))
+    assert [(row["codec"], row["quality"]) for row in rows] == [(p.codec, str(p.quality)) for p in OURS + ANCHOR]
+    assert float(rows[0]["bd_rate_psnr_averaged"]) == pytest.approx(-50)
+    assert (rows[0]["anchor"], rows[0]["encode_transform_seconds"]) == ("anchor", "0.25")
+    assert (rows[4]["anchor"], rows[4]["bd_rate_psnr_averaged"], rows[4]["encode_transform_seconds"]) == ("", "", "")
+
+
+def test_what_is_not_finite_is_null_in_jsonl_and_empty_in_csv(tmp_path: Path) -> None:
+    points = [replace(point, psnr=math.inf, ms_ssim=math.nan) for point in OURS]
+    jsonl, summary = write_report(tmp_path, points, [average(points)], [])
+    first = json.loads(jsonl.read_text().splitlines()[0], parse_constant=pytest.fail)
+    assert (first["psnr"], first["ms_ssim"]) == (None, None)
+    row = next(csv.DictReader(summary.open()))
+    assert (row["psnr"], row["ms_ssim_db"]) == ("", "")
+
+
+def test_existing_files_are_replaced_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").write_text("mine")
+    with pytest.raises(UsageError, match="--force"):
+        write_report(tmp_path, OURS, CURVES, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+    write_report(tmp_path, OURS, CURVES, [], force=True)
+    assert (tmp_path / "summary.csv").read_text() != "mine"
+
+
+def test_the_plot_is_a_png_and_an_svg_and_the_svg_repeats_byte_for_byte(tmp_path: Path) -> None:
+    png, svg = write_plot(tmp_path / "one", CURVES, title="tiny")
+    _, again = write_plot(tmp_path / "two", CURVES, title="tiny")
+    assert svg.read_bytes() == again.read_bytes()
+    assert b"dc:date" not in svg.read_bytes()
+    with Image.open(png) as image:
+        assert image.width > image.height > 300
+
+
+def test_the_plot_leaves_out_ms_ssim_when_no_image_has_one(tmp_path: Path) -> None:
+    small = [average([replace(point, ms_ssim=math.nan) for point in OURS])]
+    both, _ = write_plot(tmp_path / "both", CURVES, title="tiny")
+    one, _ = write_plot(tmp_path / "one", small, title="tiny")
+    with Image.open(both) as wide, Image.open(one) as narrow:
+        assert narrow.width * 2 == wide.width
+
+
+def test_an_existing_plot_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "rd.svg").write_text("mine")
+    with pytest.raises(UsageError, match="--force"):
+        write_plot(tmp_path, CURVES, title="tiny")
+    write_plot(tmp_path, CURVES, title="tiny", force=True)
+
+
+def test_without_matplotlib_the_plot_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r'pip install "regcodec\[plot\]"'):
+        write_plot(tmp_path, CURVES, title="tiny")
