@@ -81,7 +81,7 @@ def train(data: Path, run_dir: Path, output: Path | None, val: Path | None, pres
     paths = RunPaths(run=run_dir, data=data, val=val, cache=cache or default_cache_dir(), init=init)
     checkpoint = run_training(config, paths, device=device, console=console)
     if is_first_process():
-        export_checkpoint(checkpoint, target, images=val or data, force=force or output is None, console=console)
+        export_checkpoint(checkpoint, target, force=force or output is None, console=console)
 
 
 def training_config(preset: str, *, arch: str | None = None, width: int | None = None, latent_width: int | None = None,

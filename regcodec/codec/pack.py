@@ -6,6 +6,7 @@ A stored ZIP with, in this order:
     analysis.onnx    normative  x -> y, z
     synthesis.onnx   normative  y_hat -> x_hat
     entropy.npz      normative  integer networks, medians, thresholds, frequency tables
+    bottleneck.npz              the factorized prior's parameters, read by training only
     manifest.json               provenance and measured figures
 
 The pack id is the first 8 bytes of SHA-256 over the normative members. It also stands in the ZIP comment, so that a folder
@@ -29,6 +30,7 @@ from regcodec.errors import DamagedFileError, PackNotFoundError, naming
 
 FORMAT = 1
 NORMATIVE = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz")
+TRAINING_ONLY = "bottleneck.npz"
 MANIFEST = "manifest.json"
 SUFFIX = ".rgm"
 _COMMENT = b"regcodec pack "
@@ -79,7 +81,7 @@ def pack_bytes(members: dict[str, bytes], manifest: dict[str, Any]) -> bytes:
     contents = {**members, MANIFEST: json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in (*NORMATIVE, MANIFEST):
+        for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), contents[name])
         archive.comment = _COMMENT + pack_id(members).encode()
     return buffer.getvalue()
@@ -92,7 +94,7 @@ def read_pack(path: Path) -> Pack:
     with naming(path):
         try:
             with zipfile.ZipFile(path) as archive:
-                members = {name: archive.read(name) for name in (*NORMATIVE, MANIFEST)}
+                members = {name: archive.read(name) for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST)}
                 stated = archive.comment
             codec, manifest = json.loads(members["codec.json"]), json.loads(members.pop(MANIFEST))
         except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:

@@ -1,6 +1,7 @@
 """Checkpoints: everything that the next step depends on, written atomically.
 
-    format, config, step, task (network and regularizer), optimizers, ema, rng (torch, and CUDA where present)
+    format, config, step, task (network and regularizer), optimizers, ema, rng (torch, and CUDA where present),
+    validation (last figures), calibration (a few crops for the export), data (what was trained on)
 
 The data order is a function of the step (`training.data`) and needs no entry. Read with `weights_only=True`.
 """

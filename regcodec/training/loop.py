@@ -37,6 +37,8 @@ from regcodec.training.validation import validate
 LOG_EVERY = 20  # steps
 START_CROPS = 256  # crops that fit the linear start
 VALIDATION_IMAGES = 24
+CALIBRATION_IMAGES = 8  # kept in the checkpoint: they set the ranges of the pack's integers
+CALIBRATION_SIDE = 256  # pixels
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class _Run:
         if resumed is not None and TrainConfig.from_dict(resumed["config"]) != config:
             raise UsageError(f"{paths.run}: holds a run with other settings. Choose another --run directory.")
         images, self.validation = self._open_data()
+        self.calibration = [crop[:, :, :CALIBRATION_SIDE, :CALIBRATION_SIDE] for crop in self.validation[:CALIBRATION_IMAGES]]
+        self.figures: dict[str, Any] = {} if resumed is None else resumed["validation"]
         self.crops = Crops(images, config, rank=processes.rank, world=processes.world)
 
         torch.manual_seed(config.seed)
@@ -170,9 +174,8 @@ class _Run:
         network.load_state_dict({**network.state_dict(), **self.average.values})
         points = validate(network, self.validation, self.processes.device)
         loss = sum(p.loss for p in points) / len(points)
-        journal.record(
-            "validation", self.step, loss=loss, points=[{**p.__dict__, "loss": p.loss} for p in points]
-        )
+        self.figures = {"loss": loss, "images": len(self.validation), "points": [p.figures() for p in points]}
+        journal.record("validation", self.step, **self.figures)
         listed = "  ".join(f"{p.bpp:.3f} bpp {p.psnr:.2f} dB" for p in points)
         journal.say(f"step {self.step}  validation R + lambda D {loss:.4f}  ({listed})")
 
@@ -193,6 +196,9 @@ class _Run:
                 "task": self.task.state_dict(),
                 "optimizers": states,
                 "ema": self.average.values,
+                "calibration": self.calibration,
+                "data": {"images": len(self.crops.images), "folder": self.paths.data.name},
+                "validation": self.figures,
                 **own,
             },
         )

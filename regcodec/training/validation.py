@@ -24,6 +24,10 @@ class ValidationPoint:
     def loss(self) -> float:
         return self.bpp + self.lambda_ * self.mse
 
+    def figures(self) -> dict[str, float]:
+        """Return what the journal and the manifest say of the point."""
+        return {"lambda": self.lambda_, "bpp": self.bpp, "mse": self.mse, "psnr": self.psnr, "loss": self.loss}
+
 
 @torch.no_grad()
 def validate(network: Hyperprior, crops: list[Tensor], device: torch.device) -> list[ValidationPoint]:

@@ -1,0 +1,135 @@
+"""`regcodec eval`: rate-distortion figures of a pack through real files, beside an anchor."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from regcodec.cli.threads import limit_threads, model_option, threads_option
+from regcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from regcodec.evaluation.codecs import ImageCodec
+    from regcodec.evaluation.datasets import ImageSet
+    from regcodec.evaluation.sweep import Point
+
+REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
+
+
+@click.command(name="eval")
+@click.option("--dataset", required=True, help="kodak, or a folder of images.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where named sets lie  [default: $REGCODEC_DATA, then the user's cache]")
+@model_option
+@click.option("--anchor", "anchors", multiple=True, help="vanilla, a pack, jpeg, webp or avif; may be repeated.")
+@click.option("--qualities", help="Qualities of the pack, comma-separated  [default: all it has]")
+@click.option("--repeats", type=click.IntRange(1, 100), default=1, show_default=True, help="Times each measurement is repeated; times are medians.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Directory for points.jsonl, summary.csv and the plots.")
+@threads_option
+@click.option("-f", "--force", is_flag=True, help="Replace an existing report.")
+def eval_command(dataset: str, data_dir: Path | None, model: str | None, anchors: tuple[str, ...], qualities: str | None,
+                 repeats: int, output: Path | None, threads: int | None, force: bool) -> None:
+    """Measure a pack on a data set: bpp of real files, PSNR, MS-SSIM, times, BD-rate against anchors.
+
+    \b
+    regcodec eval --dataset kodak --anchor vanilla
+    regcodec eval --dataset photos/ --anchor jpeg --anchor webp --output report/
+
+    The tables go to stdout, progress to stderr. docs/conditions.md has the measuring rules.
+    """
+    limit_threads(threads)
+    from rich.console import Console
+
+    from regcodec.cli.console import stderr_console
+    from regcodec.codec.library import find_pack
+    from regcodec.codec.model import Model
+    from regcodec.evaluation.codecs import PackCodec
+    from regcodec.evaluation.datasets import open_dataset
+    from regcodec.evaluation.report import print_report, write_report
+    from regcodec.evaluation.summary import average, compare
+    from regcodec.files import refuse_existing
+
+    if output is not None:
+        for name in REPORT_FILES if _can_plot() else REPORT_FILES[:2]:
+            if output.is_dir():
+                refuse_existing(output / name, force=force)
+    path = find_pack(model)
+    own = PackCodec(Model.open(path, threads=threads))
+    others = [_anchor(name, path, threads) for name in anchors]
+    names = [own.name, *(codec.name for codec in others)]
+    if len(set(names)) < len(names):
+        raise UsageError(f"the codecs {', '.join(names)} need names of their own; an anchor is the model itself or given twice.")
+    image_set = open_dataset(dataset, data_dir)
+    ladder = own.qualities if qualities is None else _numbers(qualities)
+    for quality in ladder:
+        own.model.quality_row(quality)
+
+    points = _measure([(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console())
+    curves = [average(codec_points) for codec_points in points]
+    comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
+    conditions = (
+        f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} threads, "
+        f"median of {repeats}; pack {own.model.pack.id}"
+    )
+    wide = Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=120)
+    print_report(wide, curves, comparisons, title=f"{own.name} on {image_set.name}", conditions=conditions)
+    if output is None:
+        return
+    written = write_report(output, [p for codec_points in points for p in codec_points], curves, comparisons, force=force)
+    if _can_plot():
+        from regcodec.evaluation.plot import write_plot
+
+        written += write_plot(output, curves, title=f"{image_set.name}, {len(image_set.paths)} images", force=force)
+    else:
+        click.echo('No plot without matplotlib: pip install "regcodec[plot]"', err=True)
+    for file in written:
+        click.echo(f"wrote {file}", err=True)
+
+
+def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
+    from regcodec.codec.library import find_pack, find_twin
+    from regcodec.codec.model import Model
+    from regcodec.evaluation.codecs import PILLOW_CODECS, PackCodec
+
+    if name in PILLOW_CODECS:
+        return PILLOW_CODECS[name]
+    return PackCodec(Model.open(find_twin(own) if name == "vanilla" else find_pack(name), threads=threads))
+
+
+def _measure(codecs: list[tuple[ImageCodec, tuple[float, ...]]], image_set: ImageSet, repeats: int,
+             console: Console) -> list[list[Point]]:
+    import tempfile
+
+    from rich.progress import Progress
+
+    from regcodec.evaluation.sweep import sweep
+
+    results = []
+    with tempfile.TemporaryDirectory(prefix="regcodec-eval-") as work, Progress(
+        console=console, disable=not console.is_terminal
+    ) as progress:
+        for codec, ladder in codecs:
+            bar = progress.add_task(codec.name, total=len(image_set.paths) * len(ladder))
+            results.append(
+                sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats,
+                      on_point=lambda _, bar=bar: progress.advance(bar))
+            )
+    return results
+
+
+def _can_plot() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise UsageError(f"--qualities {text}: give numbers, separated by commas.") from None

@@ -1,0 +1,180 @@
+"""A checkpoint frozen into a pack, measured and proven before it is written (DESIGN section 3 and 4).
+
+    network -> ONNX transforms, integer h_s with proven bounds, integer tables -> pack
+            -> bits of the integers against bits of the float model -> round trip -> file
+
+Equal checkpoints give equal packs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from regcodec import __version__
+from regcodec.codec.decoder import decode_pixels
+from regcodec.codec.encoder import encode_pixels, encode_symbols
+from regcodec.codec.model import Model
+from regcodec.codec.pack import FORMAT, SUFFIX, TRAINING_ONLY, Pack, pack_bytes, pack_id
+from regcodec.codec.stopwatch import Stopwatch
+from regcodec.config import TrainConfig, quality_of_lambda
+from regcodec.errors import RegcodecError, UsageError
+from regcodec.files import refuse_existing, write_atomically
+from regcodec.training.checkpoint import checkpoint_network
+from regcodec.training.graphs import export_graphs
+from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.quantize import PARAMETER_BITS, Z_BITS, quantize_network
+from regcodec.training.restore import bottleneck_member
+from regcodec.training.tables import bottleneck_tables, gaussian_tables, scale_thresholds
+
+GAIN_BITS = 12
+LARGEST_COST = 0.01
+"""Share of the float model's bits that integers may cost."""
+LARGEST_PSNR_GAP = 0.05
+"""dB between the pack's pictures and the network's."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the fresh pack costs against the float network on the calibration images, summed over the qualities."""
+
+    images: int
+    float_bits: float
+    integer_bits: float
+    file_bits: int
+    psnr_gap: float
+
+    @property
+    def cost(self) -> float:
+        """Share of bits that integers cost."""
+        return self.integer_bits / self.float_bits - 1
+
+
+def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: Console) -> Pack:
+    """Write the pack of a checkpoint to `target` and return it; refuse when integers cost more than 1 %."""
+    if target.suffix != SUFFIX:
+        raise UsageError(f"{target}: a pack's name ends in {SUFFIX}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    refuse_existing(target, force=force)
+    network, config, state = checkpoint_network(checkpoint)
+    images = [image.contiguous() for image in state["calibration"]]
+    members = freeze(network, images)
+    codec_pack = _pack(members, target.stem)
+    check = prove(network, Model.from_pack(codec_pack), images)
+    manifest = _manifest(config, state, check)
+    write_atomically(target, pack_bytes(members, manifest))
+    console.print(
+        f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, integers cost {check.cost:+.3%} of the bits",
+        soft_wrap=True,
+    )
+    return codec_pack
+
+
+@torch.no_grad()
+def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
+    """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set the ranges of the integers."""
+    network = network.float().eval()
+    members = export_graphs(network)
+    medians = np.rint(np.ldexp(network.entropy_bottleneck.quantiles[:, 0, 1].double().numpy(), Z_BITS)).astype(np.int64)
+    real_medians = np.ldexp(medians, -Z_BITS)
+    offset = torch.from_numpy(real_medians).float().view(1, -1, 1, 1)
+    samples = [(network.h_a(network.g_a(image.float() / 255)) - offset).round() + offset for image in images]
+    quantized = quantize_network(network.h_s, samples)
+    thresholds = scale_thresholds(PARAMETER_BITS)
+    arrays = {**quantized.arrays(), "medians": medians, "thresholds": thresholds}
+    for kind, tables in (("y", gaussian_tables()), ("z", bottleneck_tables(network.entropy_bottleneck, real_medians))):
+        arrays |= {f"{kind}_frequencies": tables.frequencies, f"{kind}_lengths": tables.lengths, f"{kind}_lows": tables.lows}
+    gains = np.rint(np.ldexp(network.gains().double().numpy(), GAIN_BITS)).astype(int).tolist()
+    codec = {
+        "format": FORMAT,
+        "architecture": network.config.arch,
+        "network": network.config.__dict__,
+        "stride": network.stride,
+        "qualities": [
+            {"q": quality_of_lambda(lambda_), "lambda": lambda_, "gain": gain}
+            for lambda_, gain in zip(network.lambdas, gains, strict=True)
+        ],
+        "entropy": {
+            "z_bits": Z_BITS,
+            "parameter_bits": PARAMETER_BITS,
+            "gain_bits": GAIN_BITS,
+            "layers": quantized.specs(),
+        },
+    }
+    return {
+        "codec.json": _json(codec),
+        **members,
+        "entropy.npz": _npz(arrays),
+        TRAINING_ONLY: bottleneck_member(network),
+    }
+
+
+@torch.no_grad()
+def prove(network: Hyperprior, model: Model, images: list[Tensor]) -> Check:
+    """Round-trip every image at every quality and compare bits and pictures with the float network."""
+    float_bits = integer_bits = 0.0
+    file_bits = 0
+    gaps = []
+    for image in images:
+        pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
+        for row, quality in enumerate(model.qualities):
+            estimate = network(image.float() / 255, torch.tensor([row]))
+            float_bits += estimate.bits.item()
+            z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
+            _, indices = model.entropy.parameters(z, model.quality(row).gain)
+            integer_bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
+            integer_bits += model.y_tables.ideal_bits(y.ravel(), indices.ravel())
+            data = encode_pixels(pixels, model, quality)
+            file_bits += 8 * len(data)
+            decoded = decode_pixels(data, model)
+            reference = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
+            gaps.append(_psnr(reference, pixels) - _psnr(decoded, pixels))
+    check = Check(len(images), float_bits, integer_bits, file_bits, float(np.mean(gaps)))
+    if check.cost > LARGEST_COST:
+        raise RegcodecError(f"integers cost {check.cost:.2%} of the bits, more than {LARGEST_COST:.0%}: not exported.")
+    if abs(check.psnr_gap) > LARGEST_PSNR_GAP:
+        raise RegcodecError(f"the pack's pictures differ from the network's by {check.psnr_gap:.3f} dB: not exported.")
+    return check
+
+
+def _pack(members: dict[str, bytes], name: str) -> Pack:
+    return Pack(name, pack_id(members), json.loads(members["codec.json"]), {}, members)
+
+
+def _manifest(config: TrainConfig, state: dict[str, Any], check: Check) -> dict[str, Any]:
+    return {
+        "experimental": True,
+        "regcodec": __version__,
+        "training": {**config.to_dict(), "finished_steps": state["step"], "data": state["data"]},
+        "validation": state["validation"],
+        "integers": {
+            "images": check.images,
+            "float_bits": round(check.float_bits),
+            "integer_bits": round(check.integer_bits),
+            "file_bits": check.file_bits,
+            "cost": round(check.cost, 6),
+            "psnr_gap_db": round(check.psnr_gap, 5),
+        },
+    }
+
+
+def _psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.square(a.astype(np.float64) - b.astype(np.float64)).mean()))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _npz(arrays: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **dict(sorted(arrays.items())))
+    return buffer.getvalue()

@@ -1,0 +1,135 @@
+"""The float transforms as ONNX graphs with dynamic size; weights in half precision, widened on load.
+
+    analysis    x [1, 3, 64h, 64w] -> y [1, M, 4h, 4w], z [1, N, h, w]
+    synthesis   y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
+
+Initializers keep the names of CompressAI's state dict (g_a.0.weight, ..., g_a.1.beta, g_a.1.gamma), with beta and gamma
+as the normalisation uses them. Equal weights give equal bytes: nothing of the exporter's own (names, traces) is kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from compressai.layers import GDN
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from regcodec.training.networks.hyperprior import Hyperprior
+
+OPSET = 18
+_TRACED = 2  # blocks of the traced example, a side; any other size follows
+
+
+class PlainGDN(nn.Module):
+    """Generalized divisive normalisation with beta and gamma as they are used (Balle et al. 2016)."""
+
+    def __init__(self, layer: GDN) -> None:
+        super().__init__()
+        self.inverse = bool(layer.inverse)
+        channels = layer.beta.shape[0]
+        self.beta = nn.Parameter(layer.beta_reparam(layer.beta).detach())
+        self.gamma = nn.Parameter(layer.gamma_reparam(layer.gamma).detach().reshape(channels, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = nn.functional.conv2d(x * x, self.gamma, self.beta).sqrt()
+        return x * norm if self.inverse else x / norm
+
+
+class _Analysis(nn.Module):
+    def __init__(self, network: Hyperprior) -> None:
+        super().__init__()
+        self.g_a, self.h_a = plain(network.g_a), plain(network.h_a)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.g_a(x)
+        return y, self.h_a(y)
+
+
+class _Synthesis(nn.Module):
+    def __init__(self, network: Hyperprior) -> None:
+        super().__init__()
+        self.g_s = plain(network.g_s)
+
+    def forward(self, y_hat: Tensor) -> Tensor:
+        return self.g_s(y_hat)
+
+
+def plain(transform: nn.Sequential) -> nn.Sequential:
+    """Return a copy whose normalisations carry their effective parameters."""
+    copied = copy.deepcopy(transform).to(memory_format=torch.contiguous_format)
+    return nn.Sequential(*(PlainGDN(layer) if isinstance(layer, GDN) else layer for layer in copied))
+
+
+def export_graphs(network: Hyperprior) -> dict[str, bytes]:
+    """Return the pack members analysis.onnx and synthesis.onnx."""
+    M = network.config.M
+    image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
+    latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
+    return {
+        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y", "z"]),
+        "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"]),
+    }
+
+
+def _export(module: nn.Module, example: Tensor, multiple: int, input_name: str, outputs: list[str]) -> bytes:
+    sides = {2: multiple * torch.export.Dim("height"), 3: multiple * torch.export.Dim("width")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own future
+        program = torch.onnx.export(
+            module.eval(), (example,), dynamo=True, dynamic_shapes=(sides,), opset_version=OPSET,
+            input_names=[input_name], output_names=outputs, verbose=False,
+        )
+    buffer = io.BytesIO()
+    program.save(buffer)
+    model = onnx.load_from_string(buffer.getvalue())
+    return _clean(model).SerializeToString(deterministic=True)
+
+
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same computation with plain names, half-precision weights, and nothing that only describes it."""
+    names: dict[str, str] = {value.name: value.name for value in (*model.graph.input, *model.graph.output)}
+    weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+    nodes, initializers = [], []
+    for name, value in sorted(weights.items()):
+        names[name] = name
+        if value.dtype == np.float32 and value.size > 1:
+            initializers.append(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
+            nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+        else:
+            initializers.append(numpy_helper.from_array(value, name))
+    for number, node in enumerate(model.graph.node):
+        for output in node.output:
+            names.setdefault(output, f"t{number}")
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        renamed = [names.get(i, i) for i in node.input]
+        nodes.append(helper.make_node(node.op_type, renamed, [names[o] for o in node.output], **attributes))
+    graph = helper.make_graph(
+        nodes, "regcodec", [_interface(v) for v in model.graph.input], [_interface(v) for v in model.graph.output],
+        initializers,
+    )
+    opsets = [helper.make_opsetid("", model.opset_import[0].version)]
+    cleaned = helper.make_model(graph, opset_imports=opsets, ir_version=min(model.ir_version, 10))
+    onnx.checker.check_model(cleaned)
+    return cleaned
+
+
+def _interface(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    channels = value.type.tensor_type.shape.dim[1].dim_value
+    return helper.make_tensor_value_info(
+        value.name, TensorProto.FLOAT, [1, channels, f"{value.name}_height", f"{value.name}_width"]
+    )
+
+
+def graph_weights(graph: bytes) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the weights of a graph under their names, widened to float32."""
+    model = onnx.load_from_string(graph)
+    return {
+        w.name.removesuffix(".half"): numpy_helper.to_array(w).astype(np.float32) for w in model.graph.initializer
+    }

@@ -1,0 +1,71 @@
+"""A pack read back into torch: where fine-tuning and everything else that needs gradients starts from.
+
+    pack                              network
+    analysis, synthesis weights       g_a, h_a, g_s; beta and gamma through the inverse of their reparametrisation
+    integer layers / 2^bits           h_s
+    bottleneck.npz                    entropy_bottleneck
+    quality table                     lambdas, log_gain
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import torch
+from compressai.layers import GDN
+from torch import Tensor
+
+from regcodec.codec.model import Model
+from regcodec.codec.pack import TRAINING_ONLY, Pack
+from regcodec.config import NetworkConfig
+from regcodec.training.graphs import graph_weights
+from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.registry import build_network
+from regcodec.training.quantize import real_weights
+
+
+@torch.no_grad()
+def restore_network(pack: Pack) -> Hyperprior:
+    """Return the network of a pack, on the CPU, in evaluation mode."""
+    model = Model.from_pack(pack)
+    lambdas = tuple(row.lambda_ for row in pack.qualities)
+    network = build_network(NetworkConfig(**pack.codec["network"]), lambdas)
+    state = network.state_dict()
+    stored = {**graph_weights(pack.members["analysis.onnx"]), **graph_weights(pack.members["synthesis.onnx"])}
+    for name, value in stored.items():
+        state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
+    convolutions = [i for i, layer in enumerate(network.h_s) if hasattr(layer, "weight")]
+    for index, layer, spec in zip(convolutions, model.entropy.layers, pack.codec["entropy"]["layers"], strict=True):
+        weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])
+        state[f"h_s.{index}.weight"], state[f"h_s.{index}.bias"] = weight, bias
+    for name, value in _bottleneck_state(pack).items():
+        state[f"entropy_bottleneck.{name}"] = value
+    scale = 2.0**model.entropy.gain_bits
+    state["log_gain"] = torch.tensor([math.log(row.gain / scale) for row in pack.qualities])
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def bottleneck_member(network: Hyperprior) -> bytes:
+    """Return what the tables do not keep of the factorized prior."""
+    values = {name: p.detach().numpy() for name, p in network.entropy_bottleneck.named_parameters()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **values)
+    return buffer.getvalue()
+
+
+def _bottleneck_state(pack: Pack) -> dict[str, Tensor]:
+    with np.load(io.BytesIO(pack.members[TRAINING_ONLY]), allow_pickle=False) as stored:
+        return {name: torch.from_numpy(stored[name].copy()) for name in stored.files}
+
+
+def _stored_parameter(network: Hyperprior, name: str, value: Tensor) -> Tensor:
+    owner, _, kind = name.rpartition(".")
+    layer = network.get_submodule(owner)
+    if not isinstance(layer, GDN):
+        return value
+    if kind == "gamma":
+        return layer.gamma_reparam.init(value.flatten(1))
+    return layer.beta_reparam.init(value)

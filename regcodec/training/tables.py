@@ -1,0 +1,76 @@
+"""Probability models as integer frequency tables.
+
+    y   one zero-mean Gaussian table per scale, 128 scales from 0.11 to 128 in equal ratios
+    z   one table per channel from the factorized prior (CompressAI's EntropyBottleneck; Balle et al. 2018)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from compressai.entropy_models import EntropyBottleneck
+
+from regcodec.coding.tables import TOTAL, FrequencyTables
+
+SCALES = np.geomspace(0.11, 128.0, 128)
+TAIL = 2.0**-18
+"""Probability beyond a table's end, on each side, at most."""
+WIDEST_Z = 255
+
+
+def scale_thresholds(parameter_bits: int) -> npt.NDArray[np.int64]:
+    """Return the integer scales at which the next table is nearer in ratio."""
+    middles = np.sqrt(SCALES[:-1] * SCALES[1:])
+    return np.ceil(np.ldexp(middles, parameter_bits)).astype(np.int64)
+
+
+def gaussian_tables() -> FrequencyTables:
+    """Return the tables of y."""
+    tables, lows = [], []
+    for scale in SCALES:
+        reach = 1
+        while _upper_tail((reach + 0.5) / scale) > TAIL:
+            reach += 1
+        edges = [_upper_tail((k - 0.5) / scale) for k in range(-reach, reach + 2)]
+        inside = [a - b for a, b in zip(edges, edges[1:], strict=False)]
+        tables.append(_integer_frequencies(np.array([*inside, 2 * edges[-1]])))
+        lows.append(-reach)
+    return _collect(tables, lows)
+
+
+@torch.no_grad()
+def bottleneck_tables(bottleneck: EntropyBottleneck, medians: npt.NDArray[np.float64]) -> FrequencyTables:
+    """Return the tables of z: symbol k of channel c stands for medians[c] + k."""
+    steps = torch.arange(-WIDEST_Z, WIDEST_Z + 1, dtype=torch.float32)
+    values = torch.from_numpy(medians).float().view(-1, 1, 1) + steps
+    likelihood, _, _ = bottleneck._likelihood(values, stop_gradient=True)
+    tables, lows = [], []
+    for row in likelihood[:, 0, :].double().numpy():
+        row = row / max(row.sum(), 1.0)
+        kept = np.flatnonzero((np.cumsum(row) > TAIL) & (np.cumsum(row[::-1])[::-1] > TAIL))
+        first, last = (kept[0], kept[-1]) if len(kept) else (WIDEST_Z, WIDEST_Z)
+        inside = row[first : last + 1]
+        tables.append(_integer_frequencies(np.append(inside, max(1.0 - inside.sum(), 0.0))))
+        lows.append(int(first) - WIDEST_Z)
+    return _collect(tables, lows)
+
+
+def _upper_tail(t: float) -> float:
+    return 0.5 * math.erfc(t / math.sqrt(2))
+
+
+def _integer_frequencies(mass: npt.NDArray[np.float64]) -> npt.NDArray[np.uint32]:
+    """Return integers of at least 1 that sum to 2^24, in proportion to `mass`."""
+    counts = np.maximum(np.rint(mass / mass.sum() * TOTAL), 1).astype(np.int64)
+    counts[counts.argmax()] += TOTAL - counts.sum()
+    return counts.astype(np.uint32)
+
+
+def _collect(tables: list[npt.NDArray[np.uint32]], lows: list[int]) -> FrequencyTables:
+    lengths = np.array([len(t) for t in tables], np.int32)
+    collected = FrequencyTables(np.concatenate(tables), lengths, np.array(lows, np.int32))
+    collected.validate()
+    return collected
