@@ -157,7 +157,7 @@ class TrainConfig:
 
 PRESETS: dict[str, TrainConfig] = {
     "modern": TrainConfig(),
-    # papers/regularizer.txt, section 4: additive uniform noise, batch 16, 256x256, Adam 1e-4 and 1e-3, 9:1 split, 2e6 steps
+    # the regularizer paper, section 4: additive uniform noise, batch 16 of 256x256, Adam 1e-4 and 1e-3, 9:1, 2e6 steps
     "paper": replace(
         TrainConfig(),
         network=NetworkConfig(N=128, M=192),

@@ -15,8 +15,12 @@ FORMATS = {".png": "PNG", ".ppm": "PPM", ".pgm": "PPM", ".tif": "TIFF", ".tiff":
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("-o", "--output", type=click.Path(path_type=Path),
-              help=f"Output image, {' '.join(FORMATS)}  [default: the file's name with .png]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help=f"Output image, {' '.join(FORMATS)}  [default: the file's name with .png]",
+)
 @model_option
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing output.")

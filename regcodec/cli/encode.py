@@ -12,16 +12,32 @@ from regcodec.errors import naming
 
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file  [default: the image's name with .rgc]")
-@click.option("-q", "--quality", type=float, default=3.0, show_default=True,
-              help="1 to 8, from small to good; the qualities a pack has: regcodec info PACK.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Output file  [default: the image's name with .rgc]"
+)
+@click.option(
+    "-q",
+    "--quality",
+    type=float,
+    default=3.0,
+    show_default=True,
+    help="1 to 8, from small to good; the qualities a pack has: regcodec info PACK.",
+)
 @model_option
 @click.option("--verify", is_flag=True, help="Decode the result before reporting success.")
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
-def encode(image: Path, output: Path | None, quality: float, model: str | None, verify: bool,
-           threads: int | None, force: bool, quiet: bool) -> None:
+def encode(
+    image: Path,
+    output: Path | None,
+    quality: float,
+    model: str | None,
+    verify: bool,
+    threads: int | None,
+    force: bool,
+    quiet: bool,
+) -> None:
     """Compress IMAGE (8-bit RGB or grey) into an .rgc file.
 
     \b

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from regcodec.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
     from regcodec.evaluation.codecs import ImageCodec
     from regcodec.evaluation.datasets import ImageSet
@@ -24,16 +26,39 @@ REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
 
 @click.command(name="eval")
 @click.option("--dataset", required=True, help="kodak, or a folder of images.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where named sets lie  [default: $REGCODEC_DATA, then the user's cache]")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Where named sets lie  [default: $REGCODEC_DATA, then the user's cache]",
+)
 @model_option
 @click.option("--anchor", "anchors", multiple=True, help="vanilla, a pack, jpeg, webp or avif; may be repeated.")
 @click.option("--qualities", help="Qualities of the pack, comma-separated  [default: all it has]")
-@click.option("--repeats", type=click.IntRange(1, 100), default=1, show_default=True, help="Times each measurement is repeated; times are medians.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Directory for points.jsonl, summary.csv and the plots.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Times each measurement is repeated; times are medians.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory for points.jsonl, summary.csv and the plots.",
+)
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing report.")
-def eval_command(dataset: str, data_dir: Path | None, model: str | None, anchors: tuple[str, ...], qualities: str | None,
-                 repeats: int, output: Path | None, threads: int | None, force: bool) -> None:
+def eval_command(
+    dataset: str,
+    data_dir: Path | None,
+    model: str | None,
+    anchors: tuple[str, ...],
+    qualities: str | None,
+    repeats: int,
+    output: Path | None,
+    threads: int | None,
+    force: bool,
+) -> None:
     """Measure a pack on a data set: bpp of real files, PSNR, MS-SSIM, times, BD-rate against anchors.
 
     \b
@@ -63,13 +88,17 @@ def eval_command(dataset: str, data_dir: Path | None, model: str | None, anchors
     others = [_anchor(name, path, threads) for name in anchors]
     names = [own.name, *(codec.name for codec in others)]
     if len(set(names)) < len(names):
-        raise UsageError(f"the codecs {', '.join(names)} need names of their own; an anchor is the model itself or given twice.")
+        raise UsageError(
+            f"the codecs {', '.join(names)} need names of their own; an anchor is the model itself or given twice."
+        )
     image_set = open_dataset(dataset, data_dir)
     ladder = own.qualities if qualities is None else _numbers(qualities)
     for quality in ladder:
         own.model.quality_row(quality)
 
-    points = _measure([(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console())
+    points = _measure(
+        [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()
+    )
     curves = [average(codec_points) for codec_points in points]
     comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
     conditions = (
@@ -80,7 +109,9 @@ def eval_command(dataset: str, data_dir: Path | None, model: str | None, anchors
     print_report(wide, curves, comparisons, title=f"{own.name} on {image_set.name}", conditions=conditions)
     if output is None:
         return
-    written = write_report(output, [p for codec_points in points for p in codec_points], curves, comparisons, force=force)
+    written = write_report(
+        output, [p for codec_points in points for p in codec_points], curves, comparisons, force=force
+    )
     if _can_plot():
         from regcodec.evaluation.plot import write_plot
 
@@ -101,8 +132,9 @@ def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
     return PackCodec(Model.open(find_twin(own) if name == "vanilla" else find_pack(name), threads=threads))
 
 
-def _measure(codecs: list[tuple[ImageCodec, tuple[float, ...]]], image_set: ImageSet, repeats: int,
-             console: Console) -> list[list[Point]]:
+def _measure(
+    codecs: list[tuple[ImageCodec, tuple[float, ...]]], image_set: ImageSet, repeats: int, console: Console
+) -> list[list[Point]]:
     import tempfile
 
     from rich.progress import Progress
@@ -110,16 +142,21 @@ def _measure(codecs: list[tuple[ImageCodec, tuple[float, ...]]], image_set: Imag
     from regcodec.evaluation.sweep import sweep
 
     results = []
-    with tempfile.TemporaryDirectory(prefix="regcodec-eval-") as work, Progress(
-        console=console, disable=not console.is_terminal
-    ) as progress:
+    with (
+        tempfile.TemporaryDirectory(prefix="regcodec-eval-") as work,
+        Progress(console=console, disable=not console.is_terminal) as progress,
+    ):
         for codec, ladder in codecs:
             bar = progress.add_task(codec.name, total=len(image_set.paths) * len(ladder))
+            advance = partial(_advance, progress, bar)
             results.append(
-                sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats,
-                      on_point=lambda _, bar=bar: progress.advance(bar))
+                sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats, on_point=advance),
             )
     return results
+
+
+def _advance(progress: Progress, bar: TaskID, _: Point) -> None:
+    progress.advance(bar)
 
 
 def _can_plot() -> bool:

@@ -14,23 +14,47 @@ from regcodec.errors import UsageError
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of images, any nesting.")
-@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path),
-              help="Directory of the run: checkpoint, metrics. The same command goes on from it.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Pack to export at the end  [default: RUN/NAME.rgm]")
-@click.option("--val", type=click.Path(path_type=Path, exists=True), help="Folder of validation images  [default: a tenth of --data]")
-@click.option("--preset", type=click.Choice(sorted(PRESETS)), default="modern", show_default=True,
-              help="Where the settings below start from; paper trains as the regularizer paper does.")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of images, any nesting."
+)
+@click.option(
+    "--run",
+    "run_dir",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Directory of the run: checkpoint, metrics. The same command goes on from it.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Pack to export at the end  [default: RUN/NAME.rgm]"
+)
+@click.option(
+    "--val",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of validation images  [default: a tenth of --data]",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    default="modern",
+    show_default=True,
+    help="Where the settings below start from; paper trains as the regularizer paper does.",
+)
 @click.option("--arch", help="Architecture: hyperprior.")
 @click.option("--width", type=int, help="N, channels of the transforms and of z.")
 @click.option("--latent-width", type=int, help="M, channels of y.")
 @click.option("--lambda", "lambda_", type=float, help="Weight of 255^2 * MSE: a model of one rate.")
 @click.option("--rates", help="Several lambdas, comma-separated and rising: one model, one gain per lambda.")
-@click.option("--regularizer", type=click.Choice(["none", "source-entropy"]), help="Maximise H(X|X_hat) while training.")
+@click.option(
+    "--regularizer", type=click.Choice(["none", "source-entropy"]), help="Maximise H(X|X_hat) while training."
+)
 @click.option("--alpha", help="Its weight, in bits per pixel: one number, or one per lambda, comma-separated.")
 @click.option("--ratio", type=float, help="Its weight as r, the share by which it lowers lambda; try 0.05 to 0.3.")
-@click.option("--compensate/--no-compensate", default=True, show_default=True, help="With --ratio, train with lambda / (1 - r).")
-@click.option("--init", type=click.Path(path_type=Path, exists=True), help="Start from the weights of a checkpoint or a pack.")
+@click.option(
+    "--compensate/--no-compensate", default=True, show_default=True, help="With --ratio, train with lambda / (1 - r)."
+)
+@click.option(
+    "--init", type=click.Path(path_type=Path, exists=True), help="Start from the weights of a checkpoint or a pack."
+)
 @click.option("--steps", type=int, help="Optimizer steps.")
 @click.option("--batch", type=int, help="Images a step and process.")
 @click.option("--crop", type=int, help="Pixels a side, a multiple of 64.")
@@ -43,15 +67,31 @@ from regcodec.errors import UsageError
 @click.option("--ema", type=float, help="Decay of the averaged weights; 0 is off.")
 @click.option("--surrogate", type=click.Choice(["mixed", "noise"]), help="Stand-in for rounding.")
 @click.option("--precision", type=click.Choice(["bf16", "fp32"]), help="bf16 autocast of the transforms, or fp32.")
-@click.option("--start", type=click.Choice(["pca", "random"]), help="Initial transforms: fitted linear codec, or random.")
+@click.option(
+    "--start", type=click.Choice(["pca", "random"]), help="Initial transforms: fitted linear codec, or random."
+)
 @click.option("--seed", type=int, help="Of everything random  [default: 1]")
 @click.option("--validate-every", type=int, help="Steps between validations.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Where decoded images are kept  [default: the user's cache]")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
+)
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Where decoded images are kept  [default: the user's cache]"
+)
 @click.option("-f", "--force", is_flag=True, help="Replace an existing output pack.")
-def train(data: Path, run_dir: Path, output: Path | None, val: Path | None, preset: str, device: str,
-          cache: Path | None, init: Path | None, force: bool, **options: Any) -> None:
+def train(
+    data: Path,
+    run_dir: Path,
+    output: Path | None,
+    val: Path | None,
+    preset: str,
+    device: str,
+    cache: Path | None,
+    init: Path | None,
+    force: bool,
+    **options: Any,
+) -> None:
     """Train a codec on a folder of images and export its pack.
 
     \b
@@ -70,10 +110,13 @@ def train(data: Path, run_dir: Path, output: Path | None, val: Path | None, pres
     from regcodec.files import refuse_existing
     from regcodec.training.cache import default_cache_dir
     from regcodec.training.export import export_checkpoint
+    from regcodec.training.initial import network_config_of
     from regcodec.training.loop import RunPaths
     from regcodec.training.loop import train as run_training
     from regcodec.training.processes import is_first_process
 
+    if init is not None and not any(options[name] for name in ("arch", "width", "latent_width")):
+        config = replace(config, network=network_config_of(init))
     target = output or run_dir / f"{run_dir.resolve().name}{SUFFIX}"
     if output is not None:
         refuse_existing(output, force=force)
@@ -84,10 +127,20 @@ def train(data: Path, run_dir: Path, output: Path | None, val: Path | None, pres
         export_checkpoint(checkpoint, target, force=force or output is None, console=console)
 
 
-def training_config(preset: str, *, arch: str | None = None, width: int | None = None, latent_width: int | None = None,
-                    lambda_: float | None = None, rates: str | None = None, regularizer: str | None = None,
-                    alpha: str | None = None, ratio: float | None = None, compensate: bool = True,
-                    **options: Any) -> TrainConfig:
+def training_config(
+    preset: str,
+    *,
+    arch: str | None = None,
+    width: int | None = None,
+    latent_width: int | None = None,
+    lambda_: float | None = None,
+    rates: str | None = None,
+    regularizer: str | None = None,
+    alpha: str | None = None,
+    ratio: float | None = None,
+    compensate: bool = True,
+    **options: Any,
+) -> TrainConfig:
     """Return the preset with every option that was given put over it."""
     if (lambda_ is None) == (rates is None):
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")

@@ -1,6 +1,6 @@
 """.rgc bytes to pixels; `encoder.py` mirrors this page.
 
-    container -> range coder -> z symbols -> means, table indices -> y symbols -> y_hat -> planes -> pixels
+container -> range coder -> z symbols -> means, table indices -> y symbols -> y_hat -> planes -> pixels
 """
 
 from __future__ import annotations

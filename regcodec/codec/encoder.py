@@ -1,6 +1,6 @@
 """Pixels to .rgc bytes; `decoder.py` mirrors this page.
 
-    pixels -> planes -> y, z -> z symbols -> means, table indices -> y symbols -> range coder -> container
+pixels -> planes -> y, z -> z symbols -> means, table indices -> y symbols -> range coder -> container
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Model:
         """Make a pack in memory ready."""
         if pack.codec.get("architecture") not in ARCHITECTURES:
             raise DamagedFileError(
-                f"the pack's architecture {pack.codec.get('architecture')!r} is unknown to this program. Update regcodec."
+                f"the architecture {pack.codec.get('architecture')!r} is unknown to this program. Update regcodec."
             )
         try:
             model = _assemble(pack, threads)
@@ -84,8 +84,8 @@ class Model:
         """Return the shape of z for a picture of `width` x `height` pixels."""
         return self.entropy.channels[0], -(-height // self.stride), -(-width // self.stride)
 
-    def z_table_indices(self, shape: tuple[int, int, int]) -> npt.NDArray[np.uint16]:
-        """Return the table of each z symbol: its channel."""
+    def z_table_indices(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
+        """Return the table of each symbol of z [N, h, w], flat: its channel."""
         return np.repeat(np.arange(shape[0], dtype=np.uint16), shape[1] * shape[2])
 
     def step(self, row: int) -> float:

@@ -9,8 +9,8 @@ A stored ZIP with, in this order:
     bottleneck.npz              the factorized prior's parameters, read by training only
     manifest.json               provenance and measured figures
 
-The pack id is the first 8 bytes of SHA-256 over the normative members. It also stands in the ZIP comment, so that a folder
-of packs can be searched without hashing; reading a pack checks it.
+The pack id is the first 8 bytes of SHA-256 over the normative members. It also stands in the ZIP comment, so that a
+folder of packs can be searched without hashing; reading a pack checks it.
 """
 
 from __future__ import annotations

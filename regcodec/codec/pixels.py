@@ -1,7 +1,7 @@
 """Pictures to arrays and back (Pillow).
 
-    pixels   uint8 [H, W, 3] RGB or [H, W] grey
-    planes   float32 [1, 3, H', W'] on 0..1, H' and W' multiples of the model's stride, edges replicated
+pixels   uint8 [H, W, 3] RGB or [H, W] grey
+planes   float32 [1, 3, H', W'] on 0..1, H' and W' multiples of the model's stride, edges replicated
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def from_planes(planes: Planes, height: int, width: int, *, grey: bool) -> Pixel
 
 
 def _to_levels(values: npt.NDArray[Any]) -> Pixels:
-    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+    levels: Pixels = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return levels
 
 
 def _refuse_unsupported(image: Image.Image) -> None:

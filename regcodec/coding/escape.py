@@ -1,6 +1,7 @@
 """Symbols outside their table: an Elias gamma code in equally likely digits, after the group they belong to.
 
-A symbol above its table has distance d = symbol - highest - 1 and n = 2d + 1, one below d = lowest - 1 - symbol and n = 2d + 2.
+A symbol above its table has distance d = symbol - highest - 1 and n = 2d + 1, one below has d = lowest - 1 - symbol
+and n = 2d + 2.
 n has k bits (1..32): k - 1 is coded as one of 32, then the k - 1 bits under the leading one, from the
 highest: those above the lowest sixteen as one digit, the lowest sixteen (or fewer) as another.
 """

@@ -3,10 +3,11 @@
     symbols  int32, flat
     tables   integer, flat, the table of each symbol
 
-One stream for everything: symbols grouped by table (a stable sort, so each group keeps its order), the escapes of a group after it.
+One stream for everything: symbols grouped by table (a stable sort, so each group keeps its order), the escapes of a
+group after it.
 
-Guarantees and requirements: the words are a function of symbols and frequencies alone. Damaged words decode to something or
-raise `DamagedFileError`; only the caller's CRC over the symbols tells. The stream is little-endian 32-bit words.
+Guarantees and requirements: the words are a function of symbols and frequencies alone. Damaged words decode to
+something or raise `DamagedFileError`; only the caller's CRC over the symbols tells. The stream is little-endian 32-bit words.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class SymbolEncoder:
                     self._coder.encode(np.array([digit], np.int32), constriction.stream.model.Uniform(count))
 
     def finish(self) -> bytes:
-        return self._coder.get_compressed().astype("<u4").tobytes()
+        stream: bytes = self._coder.get_compressed().astype("<u4").tobytes()
+        return stream
 
 
 class SymbolDecoder:

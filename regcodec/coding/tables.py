@@ -86,9 +86,7 @@ class FrequencyTables:
         )
         return float(bits.sum()) + extra
 
-    def entries(
-        self, symbols: npt.NDArray[np.int32], tables: npt.NDArray[np.integer[Any]]
-    ) -> npt.NDArray[np.int32]:
+    def entries(self, symbols: npt.NDArray[np.int32], tables: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
         """Return each symbol's position in its table; the escape's where it is outside."""
         escape = self.lengths[tables] - 1
         position = symbols.astype(np.int64) - self.lows[tables]

@@ -12,6 +12,7 @@ Source: DESIGN section 4; the network is CompressAI's h_s (Minnen, Balle, Toderi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ class ExactHyperprior:
         rising = bool((np.diff(self.thresholds) > 0).all())
         fits = widest < FLOAT64_EXACT and PARAMETER_LIMIT * LARGEST_GAIN < FLOAT64_EXACT
         shapes = [(layer.weight.shape[1], layer.weight.shape[0]) for layer in self.layers]
-        chained = shapes[0][0] == len(self.medians) and all(a[1] == b[0] for a, b in zip(shapes, shapes[1:], strict=False))
+        chained = shapes[0][0] == len(self.medians) and all(a[1] == b[0] for a, b in pairwise(shapes))
         if not (rising and fits and chained and len(self.thresholds) < 256 and shapes[-1][1] % 2 == 0):
             raise DamagedFileError("the pack's entropy model is not well formed.")
         for layer in self.layers:
@@ -53,9 +54,7 @@ class ExactHyperprior:
         """Return the channels of z and of y."""
         return len(self.medians), self.layers[-1].weight.shape[0] // 2
 
-    def parameters(
-        self, z_symbols: npt.NDArray[np.int32], gain: int
-    ) -> tuple[Activations, npt.NDArray[np.uint8]]:
+    def parameters(self, z_symbols: npt.NDArray[np.int32], gain: int) -> tuple[Activations, npt.NDArray[np.uint8]]:
         """Return means (integers in units of 2^-parameter_bits, float64 [M, 4h, 4w]) and table indices of g * y."""
         a: Activations = z_symbols.astype(np.float64) * (1 << self.z_bits) + self.medians[:, None, None]
         for layer in self.layers:

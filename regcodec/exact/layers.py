@@ -4,9 +4,9 @@
     weight   integer [O, I, kh, kw]
     out      floor((sum w*a + bias + 2^(shift-1)) / 2^shift), then leaky ReLU, [O, H', W']
 
-Why exact: an integer of magnitude below 2^24 (2^53) is a float32 (float64), and so is every partial sum of a dot product
-whose sum |w| * max |a| + |b| stays below it; so no rounding ever happens, with or without FMA, in any order. The clamp makes
-max |a| true for every input. Convolutions are one matrix product per tap, never Winograd or FFT.
+Why exact: an integer of magnitude below 2^24 (2^53) is a float32 (float64), and so is every partial sum of a dot
+product whose sum |w| * max |a| + |b| stays below it; so no rounding ever happens, with or without FMA, in any order.
+The clamp makes max |a| true for every input. Convolutions are one matrix product per tap, never Winograd or FFT.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class IntegerLayer:
         sums = np.abs(self.weight.astype(np.int64)).sum(axis=(1, 2, 3))
         halves = np.left_shift(np.int64(1), self.shift - 1)
         channels = zip(sums.tolist(), self.bias.tolist(), halves.tolist(), strict=True)
-        return max(s * self.limit + abs(b) + h for s, b, h in channels)
+        reached: int = max(s * self.limit + abs(b) + h for s, b, h in channels)
+        return reached
 
     @cached_property
     def dtype(self) -> type[np.floating[Any]]:

@@ -22,7 +22,23 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import atomic_path
 
 SUFFIXES = frozenset(
-    ".png .jpg .jpeg .webp .avif .tif .tiff .bmp .ppm .pgm .pnm .gif .jp2 .tga .jfif".split()
+    (
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    )
 )
 
 
@@ -49,9 +65,7 @@ class ImageCache:
 
     def subset(self, indices: list[int]) -> ImageCache:
         """Return the images at `indices`, over the same file."""
-        return ImageCache(
-            self.pixels, tuple(self.offsets[i] for i in indices), tuple(self.shapes[i] for i in indices)
-        )
+        return ImageCache(self.pixels, tuple(self.offsets[i] for i in indices), tuple(self.shapes[i] for i in indices))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -104,7 +118,9 @@ def _decode_all(
                 continue
             out.write(pixels.tobytes())
             height, width = pixels.shape[:2]
-            rows.append({"path": path.relative_to(folder).as_posix(), "offset": offset, "height": height, "width": width})
+            rows.append(
+                {"path": path.relative_to(folder).as_posix(), "offset": offset, "height": height, "width": width}
+            )
             offset += pixels.nbytes
             if number % 100 == 99:
                 say(f"decoded {number + 1} of {len(paths)} images")

@@ -3,15 +3,15 @@
     x        [B, 3, crop, crop] uint8
     quality  [B] int64, index into the configuration's lambdas
 
-Every image comes once an epoch, in an order drawn from (seed, epoch); the crop, its reduction, flips and the quality are drawn
-from (seed, position).
+Every image comes once an epoch, in an order drawn from (seed, epoch); the crop, its reduction, flips and the quality
+are drawn from (seed, position).
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Crops:
         x = torch.from_numpy(np.stack([crop for crop, _ in drawn]))
         return x, torch.tensor([quality for _, quality in drawn])
 
-    def batches(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, start: int, stop: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield `batch(start)` to `batch(stop - 1)`, prepared ahead by one thread."""
         ready: queue.Queue[tuple[Tensor, Tensor] | BaseException] = queue.Queue(PREFETCH)
         closed = threading.Event()
@@ -92,7 +92,9 @@ def random_crop(image: np.ndarray, config: TrainConfig, draw: np.random.Generato
     left = int(draw.integers(width - side + 1))
     crop = image[top : top + side, left : left + side]
     if side != config.crop:
-        crop = np.asarray(Image.fromarray(np.ascontiguousarray(crop)).resize((config.crop, config.crop), Image.Resampling.LANCZOS))
+        crop = np.asarray(
+            Image.fromarray(np.ascontiguousarray(crop)).resize((config.crop, config.crop), Image.Resampling.LANCZOS)
+        )
     for axis in (0, 1):
         if draw.integers(2):
             crop = np.flip(crop, axis)

@@ -72,7 +72,8 @@ def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: C
     manifest = _manifest(config, state, check)
     write_atomically(target, pack_bytes(members, manifest))
     console.print(
-        f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, integers cost {check.cost:+.3%} of the bits",
+        f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, "
+        f"integers cost {check.cost:+.3%} of the bits",
         soft_wrap=True,
     )
     return codec_pack
@@ -91,7 +92,11 @@ def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
     thresholds = scale_thresholds(PARAMETER_BITS)
     arrays = {**quantized.arrays(), "medians": medians, "thresholds": thresholds}
     for kind, tables in (("y", gaussian_tables()), ("z", bottleneck_tables(network.entropy_bottleneck, real_medians))):
-        arrays |= {f"{kind}_frequencies": tables.frequencies, f"{kind}_lengths": tables.lengths, f"{kind}_lows": tables.lows}
+        arrays |= {
+            f"{kind}_frequencies": tables.frequencies,
+            f"{kind}_lengths": tables.lengths,
+            f"{kind}_lows": tables.lows,
+        }
     gains = np.rint(np.ldexp(network.gains().double().numpy(), GAIN_BITS)).astype(int).tolist()
     codec = {
         "format": FORMAT,

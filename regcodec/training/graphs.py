@@ -83,8 +83,14 @@ def _export(module: nn.Module, example: Tensor, multiple: int, input_name: str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own future
         program = torch.onnx.export(
-            module.eval(), (example,), dynamo=True, dynamic_shapes=(sides,), opset_version=OPSET,
-            input_names=[input_name], output_names=outputs, verbose=False,
+            module.eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(sides,),
+            opset_version=OPSET,
+            input_names=[input_name],
+            output_names=outputs,
+            verbose=False,
         )
     buffer = io.BytesIO()
     program.save(buffer)
@@ -111,7 +117,10 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
         renamed = [names.get(i, i) for i in node.input]
         nodes.append(helper.make_node(node.op_type, renamed, [names[o] for o in node.output], **attributes))
     graph = helper.make_graph(
-        nodes, "regcodec", [_interface(v) for v in model.graph.input], [_interface(v) for v in model.graph.output],
+        nodes,
+        "regcodec",
+        [_interface(v) for v in model.graph.input],
+        [_interface(v) for v in model.graph.output],
         initializers,
     )
     opsets = [helper.make_opsetid("", model.opset_import[0].version)]
@@ -130,6 +139,4 @@ def _interface(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 def graph_weights(graph: bytes) -> dict[str, npt.NDArray[np.float32]]:
     """Return the weights of a graph under their names, widened to float32."""
     model = onnx.load_from_string(graph)
-    return {
-        w.name.removesuffix(".half"): numpy_helper.to_array(w).astype(np.float32) for w in model.graph.initializer
-    }
+    return {w.name.removesuffix(".half"): numpy_helper.to_array(w).astype(np.float32) for w in model.graph.initializer}

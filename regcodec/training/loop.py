@@ -1,9 +1,9 @@
 """The training loop, to be read in one sitting (papers/regularizer.txt, algorithm 1).
 
-    batch -> task (network, regularizer) -> one backward pass -> clip codec and theta apart -> three Adams -> average
+    batch -> task (network, regularizer) -> one backward pass -> clip codec, theta apart -> three Adams -> average
 
-A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json. A run that is started again in its directory goes
-on from its checkpoint; on the CPU the result is the same to the last bit as without the interruption.
+A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json. A run that is started again in its directory
+goes on from its checkpoint; on the CPU the result is the same to the last bit as without the interruption.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ from rich.console import Console
 from regcodec.config import TrainConfig
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.training.cache import ImageCache, open_cache
-from regcodec.training.checkpoint import NAME, averaged_weights, load_checkpoint, save_checkpoint
+from regcodec.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from regcodec.training.data import Crops, split, validation_crops
+from regcodec.training.initial import initialise
 from regcodec.training.metrics import Journal
 from regcodec.training.networks.registry import network_of
 from regcodec.training.processes import Processes, start_processes
 from regcodec.training.schedule import Average, learning_rate_factor
-from regcodec.training.start import linear_start
 from regcodec.training.task import Losses, Task
 from regcodec.training.validation import validate
 
 LOG_EVERY = 20  # steps
-START_CROPS = 256  # crops that fit the linear start
 VALIDATION_IMAGES = 24
 CALIBRATION_IMAGES = 8  # kept in the checkpoint: they set the ranges of the pack's integers
 CALIBRATION_SIDE = 256  # pixels
@@ -50,10 +49,10 @@ class RunPaths:
     val: Path | None
     cache: Path
     init: Path | None = None
-    """Checkpoint whose averaged weights the run starts from."""
+    """Pack, checkpoint or run whose averaged weights the run starts from."""
 
 
-class Interrupted(RegcodecError):
+class InterruptedRunError(RegcodecError):
     """A signal stopped the run after its checkpoint was written."""
 
 
@@ -74,7 +73,9 @@ class _Run:
         if resumed is not None and TrainConfig.from_dict(resumed["config"]) != config:
             raise UsageError(f"{paths.run}: holds a run with other settings. Choose another --run directory.")
         images, self.validation = self._open_data()
-        self.calibration = [crop[:, :, :CALIBRATION_SIDE, :CALIBRATION_SIDE] for crop in self.validation[:CALIBRATION_IMAGES]]
+        self.calibration = [
+            crop[:, :, :CALIBRATION_SIDE, :CALIBRATION_SIDE] for crop in self.validation[:CALIBRATION_IMAGES]
+        ]
         self.figures: dict[str, Any] = {} if resumed is None else resumed["validation"]
         self.crops = Crops(images, config, rank=processes.rank, world=processes.world)
 
@@ -82,14 +83,14 @@ class _Run:
         network = network_of(config)
         self.step = 0
         if resumed is None:
-            self._initialise(network)
+            initialise(network, config, paths.init, self.crops)
         # the processes must start from equal weights and go on with noise of their own
         torch.manual_seed(config.seed + 1 + processes.rank)
         self.task = Task(network, config).to(processes.device, memory_format=torch.channels_last)
         self.average = Average(self.task.network, config.ema)
-        rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source}
+        self.rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source}
         self.groups = self.task.parameter_groups()
-        self.optimizers = {name: torch.optim.Adam(p, rates[name]) for name, p in self.groups.items()}
+        self.optimizers = {name: torch.optim.Adam(p, self.rates[name]) for name, p in self.groups.items()}
         if resumed is not None:
             self._restore(resumed)
         self.stepped = processes.wrap(self.task)
@@ -117,14 +118,16 @@ class _Run:
                     self._save()
                 if stopped and self.step < config.steps:
                     batches.close()
-                    raise Interrupted(f"stopped at step {self.step}; the same command goes on from {self.checkpoint}.")
+                    raise InterruptedRunError(
+                        f"stopped at step {self.step}; the same command goes on from {self.checkpoint}."
+                    )
         return self.checkpoint
 
     def _advance(self, x: torch.Tensor, quality: torch.Tensor) -> Losses:
         factor = learning_rate_factor(self.step, self.config)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = factor * {"codec": self.config.lr, "aux": self.config.lr_aux}.get(name, self.config.lr_source)
+                group["lr"] = factor * self.rates[name]
             optimizer.zero_grad(set_to_none=True)
         x = x.to(self.processes.device, memory_format=torch.channels_last, non_blocking=True)
         losses: Losses = self.stepped(x, quality.to(self.processes.device, non_blocking=True))
@@ -147,8 +150,8 @@ class _Run:
         rates = ", ".join(f"{value:g}" for value in self.config.lambdas)
         raise RegcodecError(
             f"step {self.step}: the loss is not finite (R {losses.rate.item():.4g} bpp, MSE {losses.mse.item():.4g}, "
-            f"lambdas {rates}, lr {self.config.lr:g}, lr source {self.config.lr_source:g}). Last good checkpoint: {good}. "
-            "Lower --lr, or give --precision fp32."
+            f"lambdas {rates}, lr {self.config.lr:g}, lr source {self.config.lr_source:g}). "
+            f"Last good checkpoint: {good}. Lower --lr, or give --precision fp32."
         )
 
     def _log(self, losses: Losses, journal: Journal) -> None:
@@ -156,7 +159,9 @@ class _Run:
         regularizer = self.task.regularizer
         if regularizer is not None:
             assert losses.source_bits is not None
-            regularizer.refuse_collapse()
+            collapse = regularizer.collapse()
+            if self.processes.any(collapse is not None):
+                raise RegcodecError(collapse or "another process stopped: its --alpha is too large.")
             figures["H"] = losses.source_bits.item()
             figures["r"] = regularizer.ratio().mean().item()
         if not self.processes.first:
@@ -181,12 +186,8 @@ class _Run:
 
     def _save(self) -> None:
         states = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        rng = [torch.get_rng_state()]
-        if self.processes.device.type == "cuda":
-            rng.append(torch.cuda.get_rng_state(self.processes.device))
-        own = {"rng": rng} if self.processes.first else {"rng": rng, "rank": self.processes.rank}
+        rng = self.processes.gather(self.processes.random_state())
         if not self.processes.first:
-            save_checkpoint(self._rng_path(), own)
             return
         save_checkpoint(
             self.checkpoint,
@@ -199,12 +200,9 @@ class _Run:
                 "calibration": self.calibration,
                 "data": {"images": len(self.crops.images), "folder": self.paths.data.name},
                 "validation": self.figures,
-                **own,
+                "rng": rng,
             },
         )
-
-    def _rng_path(self) -> Path:
-        return self.paths.run / f"rng-{self.processes.rank}.pt"
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.task.load_state_dict(state["task"])
@@ -212,29 +210,18 @@ class _Run:
             optimizer.load_state_dict(state["optimizers"][name])
         self.average.values = {k: v.to(self.processes.device) for k, v in state["ema"].items()}
         self.step = state["step"]
-        rng = state["rng"] if self.processes.first else load_checkpoint(self._rng_path())["rng"]
-        torch.set_rng_state(rng[0])
-        if self.processes.device.type == "cuda" and len(rng) > 1:
-            torch.cuda.set_rng_state(rng[1], self.processes.device)
-
-    def _initialise(self, network: torch.nn.Module) -> None:
-        if self.paths.init is not None:
-            state = load_checkpoint(self.paths.init)
-            if TrainConfig.from_dict(state["config"]).network != self.config.network:
-                raise UsageError(f"{self.paths.init}: has another architecture or width than this run.")
-            network.load_state_dict(averaged_weights(state))
-        elif self.config.start == "pca":
-            size = self.config.batch
-            sample = [self.crops.batch(step)[0] for step in range(-(-START_CROPS // size))]
-            linear_start(network, torch.cat(sample)[:START_CROPS].float() / 255)
+        if len(state["rng"]) != self.processes.world:
+            raise UsageError(f"{self.paths.run}: the run has {len(state['rng'])} processes; start it with as many.")
+        self.processes.set_random_state(state["rng"][self.processes.rank])
 
     def _open_data(self) -> tuple[ImageCache, list[torch.Tensor]]:
+        config, paths = self.config, self.paths
         say = self.console.print if self.processes.first else lambda _: None
-        images = open_cache(self.paths.data, self.paths.cache, smallest=self.config.crop, say=say)
-        if self.paths.val is not None:
-            held = open_cache(self.paths.val, self.paths.cache, smallest=64, say=say)
-        else:
-            images, held = split(images, self.config.validation_share, self.config.seed)
+        with self.processes.first_alone():  # the others find the cache made
+            images = open_cache(paths.data, paths.cache, smallest=config.crop, say=say)
+            held = None if paths.val is None else open_cache(paths.val, paths.cache, smallest=64, say=say)
+        if held is None:
+            images, held = split(images, config.validation_share, config.seed)
         return images, validation_crops(held, stride=64)[:VALIDATION_IMAGES]
 
 

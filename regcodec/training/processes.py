@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from regcodec.errors import UsageError
@@ -26,7 +28,7 @@ class Processes:
 
     def wrap(self, task: nn.Module) -> nn.Module:
         """Return `task` ready to step: compiled on CUDA, gradients averaged over the processes."""
-        stepped: nn.Module = task
+        stepped = task
         if self.device.type == "cuda":
             stepped = torch.compile(stepped)
         if self.world > 1:
@@ -41,6 +43,34 @@ class Processes:
         votes = torch.tensor(float(flag), device=self.device)
         dist.all_reduce(votes)
         return bool(votes.item())
+
+    def gather(self, state: list[Tensor]) -> list[list[Tensor]]:
+        """Return every process's `state`, by rank."""
+        if self.world == 1:
+            return [state]
+        states: list[list[Tensor]] = [[] for _ in range(self.world)]
+        dist.all_gather_object(states, state)
+        return states
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Let the first process through alone, then the others."""
+        if self.world > 1 and not self.first:
+            dist.barrier()
+        yield
+        if self.world > 1 and self.first:
+            dist.barrier()
+
+    def random_state(self) -> list[Tensor]:
+        """Return the state of torch's generators in this process."""
+        cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return [torch.get_rng_state(), *cuda]
+
+    def set_random_state(self, state: list[Tensor]) -> None:
+        """Undo `random_state`."""
+        torch.set_rng_state(state[0])
+        if self.device.type == "cuda" and len(state) > 1:
+            torch.cuda.set_rng_state(state[1], self.device)
 
     def close(self) -> None:
         if self.world > 1:

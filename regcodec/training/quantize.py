@@ -92,25 +92,17 @@ def real_weights(layer: IntegerLayer, input_bits: int, output_bits: int) -> tupl
 
 
 def _quantize_layer(module: nn.Module, input_bits: int, wanted: int, *, activated: bool) -> tuple[IntegerLayer, int]:
-    if isinstance(module, nn.ConvTranspose2d):
-        kind, weight = "deconv", module.weight.transpose(0, 1)
-        expected = (2, module.kernel_size[0] // 2, 1)
-        found = (module.stride[0], module.padding[0], module.output_padding[0])
-    elif isinstance(module, nn.Conv2d):
-        kind, weight = "conv", module.weight
-        expected, found = (1, module.kernel_size[0] // 2), (module.stride[0], module.padding[0])
-    else:
-        raise RegcodecError(f"{type(module).__name__} has no integer version.")
-    if expected != found:
-        raise RegcodecError(f"a {kind} of stride {module.stride[0]} and padding {module.padding[0]} has no integer version.")
+    transposed = isinstance(module, nn.ConvTranspose2d)
+    if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
+        raise RegcodecError(f"{module} has no integer version.")
+    weight = module.weight.transpose(0, 1) if transposed else module.weight
     real = weight.double().numpy()
     peak = np.abs(real).max(axis=(1, 2, 3))
     weight_bits = np.floor(np.log2(WEIGHT_LARGEST / np.maximum(peak, 2.0**-MOST_BITS))).astype(np.int64)
     weight_bits = np.minimum(weight_bits, MOST_BITS)
     output_bits = int(min(wanted, MOST_BITS, (weight_bits + input_bits).min() - 1))
-    assert module.bias is not None
     layer = IntegerLayer(
-        kind="deconv" if kind == "deconv" else "conv",
+        kind="deconv" if transposed else "conv",
         weight=np.rint(np.ldexp(real, weight_bits[:, None, None, None])).astype(np.int8),
         bias=np.rint(np.ldexp(module.bias.double().numpy(), weight_bits + input_bits)).astype(np.int64),
         shift=weight_bits + input_bits - output_bits,
@@ -119,6 +111,14 @@ def _quantize_layer(module: nn.Module, input_bits: int, wanted: int, *, activate
     )
     _ = layer.dtype  # proves the bound
     return layer, output_bits
+
+
+def _is_plain(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Return whether the layer is one of the two kinds of `exact.layers`."""
+    stride = 2 if isinstance(module, nn.ConvTranspose2d) else 1
+    output_padding = getattr(module, "output_padding", (0,))[0]
+    wanted = ((stride, stride), (module.kernel_size[0] // 2,) * 2, stride - 1, 1, (1, 1))
+    return (module.stride, module.padding, output_padding, module.groups, module.dilation) == wanted
 
 
 def _largest_activations(modules: list[nn.Module], samples: list[Tensor]) -> dict[int, float]:

@@ -1,22 +1,23 @@
 """The information-theoretic regularizer: maximise H(X | X_hat) while training, at no cost afterwards.
 
-Source: papers/regularizer.txt, eq. 12 (codec), eq. 13 (source entropy model), algorithm 1. docs/training.md explains it.
+Source: papers/regularizer.txt, eq. 12 (codec), eq. 13 (source entropy model), algorithm 1; see docs/training.md.
 
     codec:  min  R + lambda * 255^2 * MSE - alpha * H_theta(X | X_hat)
     theta:  min  H_theta(X | X_hat)
 
-H_theta in bits per pixel. Both updates come out of one forward and one backward pass: X_hat enters q through an identity
-whose backward multiplies by -alpha, and H_theta is added to the loss with weight one. theta then has the gradient of
-eq. 13 whatever alpha is, the codec that of eq. 12.
+H_theta in bits per pixel. Both updates come out of one forward and one backward pass: X_hat enters q through an
+identity whose backward multiplies by -alpha, and H_theta is added to the loss with weight one. theta then has the
+gradient of eq. 13 whatever alpha is, the codec that of eq. 12.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from regcodec.config import BITS_PER_LOG_MSE, RegularizerConfig
-from regcodec.errors import RegcodecError
 from regcodec.training.source_entropy import GaussianSource
 
 SOURCE_MODELS = {"hyperprior": GaussianSource}
@@ -28,12 +29,12 @@ MSE_SETTLED = 500  # samples of a lambda before its running MSE may stop a run
 
 class _GradientScale(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, factor: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
         ctx.save_for_backward(factor)
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (factor,) = ctx.saved_tensors
         return grad * factor, None
 
@@ -83,19 +84,21 @@ class Regularizer(nn.Module):
         bits = self.source(x, _GradientScale.apply(x_hat, -alpha))
         return bits.flatten(1).sum(1) / (x.shape[-2] * x.shape[-1])
 
-    def refuse_collapse(self) -> None:
-        """Raise `RegcodecError` when some r is above 1: the loss would then reward distortion."""
+    def collapse(self) -> str | None:
+        """Return why the run cannot go on when some r is above 1: the loss would then reward distortion."""
         for value, seen, lambda_ in zip(self.ratio().tolist(), self.seen.tolist(), self.lambdas.tolist(), strict=True):
             if seen >= MSE_SETTLED and value > 1:
-                raise RegcodecError(
+                return (
                     f"--alpha is too large for lambda {lambda_:g}: r = {value:.2f} is above 1, so the loss rewards "
                     f"distortion. Give --ratio 0.1, or an alpha {value / 0.3:.0f} times smaller."
                 )
+        return None
 
     @torch.no_grad()
     def _remember(self, x: Tensor, x_hat: Tensor, quality: Tensor) -> None:
         errors = (x - x_hat).double().square().flatten(1).mean(1)
-        for q, error in zip(quality.tolist(), errors, strict=True):
-            memory = min(MSE_MEMORY, self.seen[q].item() / (self.seen[q].item() + 1))
-            self.mse[q] = memory * self.mse[q] + (1 - memory) * error
-            self.seen[q] += 1
+        counts = torch.zeros_like(self.mse).index_add_(0, quality, torch.ones_like(errors))
+        means = torch.zeros_like(self.mse).index_add_(0, quality, errors) / counts.clamp(min=1)
+        self.seen += counts.long()
+        share = torch.maximum(counts / self.seen.clamp(min=1), 1 - MSE_MEMORY**counts)
+        self.mse += share * (means - self.mse)

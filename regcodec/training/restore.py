@@ -1,10 +1,10 @@
 """A pack read back into torch: where fine-tuning and everything else that needs gradients starts from.
 
-    pack                              network
-    analysis, synthesis weights       g_a, h_a, g_s; beta and gamma through the inverse of their reparametrisation
-    integer layers / 2^bits           h_s
-    bottleneck.npz                    entropy_bottleneck
-    quality table                     lambdas, log_gain
+pack                              network
+analysis, synthesis weights       g_a, h_a, g_s; beta and gamma through the inverse of their reparametrisation
+integer layers / 2^bits           h_s
+bottleneck.npz                    entropy_bottleneck
+quality table                     lambdas, log_gain
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ Only `training.regularizer` imports this file. Nothing here is written to a pack
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from compressai.ops import LowerBound
@@ -27,7 +28,7 @@ class GaussianSource(nn.Module):
 
         x_hat [B,3,H,W] --unshuffle 4--> [B,48,H/4,W/4] --3x3, 1x1, 3x3--> [B,96,..] --shuffle 4--> mean, log scale
 
-    Like h_s it is three convolutions with leaky ReLU between; a quarter of the resolution keeps it below the paper's cost.
+    Like h_s it is three convolutions with leaky ReLU between; a quarter of the resolution keeps its cost low.
     The mean is x_hat plus a correction that starts at zero.
     """
 
@@ -63,12 +64,13 @@ def gaussian_level_bits(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 class _LevelBits(torch.autograd.Function):
     """One fused forward and backward: this runs on every sub-pixel of the batch.
 
-    With v = |x - mean| the bin's mass is Phi(u) - Phi(l), u = (1/2 - v)/scale, l = (-1/2 - v)/scale: a difference of lower
-    tails, accurate however far x is from the mean. An open bin has Phi(u) = 1 (mean beyond x) or Phi(l) = 0 (x beyond the mean).
+    With v = |x - mean| the bin's mass is Phi(u) - Phi(l), u = (1/2 - v)/scale, l = (-1/2 - v)/scale: a difference of
+    lower tails, accurate however far x is from the mean. An open bin has Phi(u) = 1 (mean beyond x) or Phi(l) = 0 (x
+    beyond the mean).
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         away = x - mean
         v = away.abs()
         inverse = scale.reciprocal()
@@ -79,11 +81,13 @@ class _LevelBits(torch.autograd.Function):
         u_open = torch.where(beyond, at_bottom, at_top)
         mass = _phi(u).masked_fill_(u_open, 1.0).sub_(_phi(low).masked_fill_(low_open, 0.0))
         mass.clamp_(min=0).add_(SMALLEST_LIKELIHOOD)
-        ctx.save_for_backward(beyond, u.masked_fill_(u_open, math.inf), low.masked_fill_(low_open, -math.inf), inverse, mass)
+        ctx.save_for_backward(
+            beyond, u.masked_fill_(u_open, math.inf), low.masked_fill_(low_open, -math.inf), inverse, mass
+        )
         return mass.log2().neg_()
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         beyond, u, low, inverse, mass = ctx.saved_tensors
         common = grad * inverse / mass
         common.mul_(-1 / (math.log(2) * math.sqrt(2 * math.pi)))

@@ -2,10 +2,12 @@
 
 The four convolutions of g_a (5x5, stride 2) become: two plain rearrangements of 2x2 blocks into channels, the principal
 components of 8x8 blocks of all three colours, and the principal components of 2x2 neighbouring groups of those. The
-divisive normalisations start close to identities. g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept components.
+divisive normalisations start close to identities. g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept
+components.
 
-Step: with L = R + lambda * 255^2 * MSE, R in bits per pixel, three components and a uniform quantizer, dL/dstep = 0 gives
-step^2 = 18 / (lambda ln 2) on 0..255 for a component that is worth coding; the latent is scaled so that this step is 1.
+Step: with L = R + lambda * 255^2 * MSE, R in bits per pixel, three components and a uniform quantizer, dL/dstep = 0
+gives step^2 = 18 / (lambda ln 2) on 0..255 for a component that is worth coding; the latent is scaled so that this step
+is 1.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Probability models as integer frequency tables.
 
-    y   one zero-mean Gaussian table per scale, 128 scales from 0.11 to 128 in equal ratios
-    z   one table per channel from the factorized prior (CompressAI's EntropyBottleneck; Balle et al. 2018)
+y   one zero-mean Gaussian table per scale, 128 scales from 0.11 to 128 in equal ratios
+z   one table per channel from the factorized prior (CompressAI's EntropyBottleneck; Balle et al. 2018)
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ def gaussian_tables() -> FrequencyTables:
         while _upper_tail((reach + 0.5) / scale) > TAIL:
             reach += 1
         edges = [_upper_tail((k - 0.5) / scale) for k in range(-reach, reach + 2)]
-        inside = [a - b for a, b in zip(edges, edges[1:], strict=False)]
+        inside = [a - b for a, b in pairwise(edges)]
         tables.append(_integer_frequencies(np.array([*inside, 2 * edges[-1]])))
         lows.append(-reach)
     return _collect(tables, lows)

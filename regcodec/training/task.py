@@ -1,8 +1,8 @@
 """One training step's loss: rate + lambda * distortion, and the regularizer where it is asked for.
 
-    x        [B, 3, H, W] uint8
-    quality  [B] indices into the configuration's lambdas
-    rate     bits per pixel;  distortion: MSE on 0..255
+x        [B, 3, H, W] uint8
+quality  [B] indices into the configuration's lambdas
+rate     bits per pixel;  distortion: MSE on 0..255
 """
 
 from __future__ import annotations

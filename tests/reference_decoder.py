@@ -1,0 +1,315 @@
+"""An independent reader of `.rgc` symbols, and a range encoder, in plain Python integers.
+
+Source: docs/format.md, and nothing else: no line of `regcodec` is imported or was read to write this one.
+It is slow and obvious on purpose. NumPy opens the pack's npz and holds the results; it computes nothing.
+
+    z [N, ceil(H/s), ceil(W/s)]   y [M, 4 ceil(H/s), 4 ceil(W/s)]   symbols, int64
+
+Only tests import this file. Section numbers are those of docs/format.md.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from bisect import bisect_right
+from itertools import accumulate
+
+import numpy as np
+
+PRECISION = 24
+MAGIC = bytes.fromhex("89 52 47 43 0D 0A 1A 0A")
+LARGEST_SYMBOL = 2**29
+ID_FILES = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz")
+
+
+class Refused(ValueError):
+    """The bytes break a rule that the format page marks *refuse*."""
+
+
+def refuse_unless(condition: bool, rule: str) -> None:
+    if not condition:
+        raise Refused(rule)
+
+
+# Section 1: the container
+
+
+class Bytes:
+    """A file read from front to back."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, count: int) -> bytes:
+        refuse_unless(self.at + count <= len(self.data), "the file ends early")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def varint(self, low: int, high: int) -> int:
+        value, shift = 0, 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 127) << shift
+            refuse_unless(value <= high, "varint out of range")
+            if byte < 128:
+                refuse_unless(shift == 0 or byte != 0, "varint not in its shortest form")
+                refuse_unless(low <= value, "varint out of range")
+                return value
+            shift += 7
+            refuse_unless(shift < 64, "varint too long")
+
+    def check_crc(self, start: int) -> None:
+        computed = zlib.crc32(self.data[start : self.at])
+        refuse_unless(int.from_bytes(self.take(4), "little") == computed, "CRC")
+
+
+def read_container(rgc: bytes) -> tuple[dict, bytes]:
+    """The header's fields and the payload of the one `S` chunk."""
+    f = Bytes(rgc)
+    refuse_unless(f.take(8) == MAGIC, "magic")
+    refuse_unless(f.byte() == 1, "version")
+    refuse_unless(f.byte() == 0, "flags")
+    header = {"pack_id": f.take(8)}
+    header["quality"] = f.varint(0, 65535)
+    header["width"] = f.varint(1, 65535)
+    header["height"] = f.varint(1, 65535)
+    header["layout"] = f.byte()
+    refuse_unless(header["layout"] in (0, 1), "layout")
+    chunks = f.varint(1, 255)
+    f.check_crc(0)
+
+    payload = None
+    for _ in range(chunks):
+        start = f.at
+        kind = chr(f.byte())
+        refuse_unless(kind.isascii() and kind.isalpha(), "chunk type is not a letter")
+        content = f.take(f.varint(0, 2**40))
+        f.check_crc(start)
+        if kind == "S":
+            refuse_unless(payload is None, "two S chunks")
+            payload = content
+        else:
+            refuse_unless(kind.islower(), "unknown critical chunk")
+    refuse_unless(payload is not None, "no S chunk")
+    refuse_unless(f.at == len(rgc), "bytes after the last chunk")
+    return header, payload
+
+
+# Section 2: the range coder, the tables, the escapes
+
+
+class RangeDecoder:
+    def __init__(self, words: list[int]) -> None:
+        self.words, self.next = words, 2
+        self.lower, self.range = 0, 2**64 - 1
+        self.point = self.word(0) << 32 | self.word(1)
+
+    def word(self, i: int) -> int:
+        return self.words[i] if i < len(self.words) else 0
+
+    def quantile(self) -> int:
+        scale = self.range >> PRECISION
+        quantile = ((self.point - self.lower) % 2**64) // scale
+        refuse_unless(quantile < 2**PRECISION, "point outside the interval")
+        return quantile
+
+    def consume(self, left: int, frequency: int) -> None:
+        scale = self.range >> PRECISION
+        self.lower = (self.lower + scale * left) % 2**64
+        self.range = scale * frequency
+        if self.range < 2**32:
+            self.lower = (self.lower << 32) % 2**64
+            self.range <<= 32
+            self.point = (self.point << 32 | self.word(self.next)) % 2**64
+            self.next += 1
+
+    def digit(self, bits: int) -> int:
+        unit = 2 ** (PRECISION - bits)
+        digit = self.quantile() // unit
+        self.consume(digit * unit, unit)
+        return digit
+
+
+class Table:
+    def __init__(self, frequencies: list[int], low: int) -> None:
+        self.low, self.n = low, len(frequencies)
+        self.frequencies = frequencies
+        self.left = [0, *accumulate(frequencies)]
+        refuse_unless(self.left[-1] == 2**PRECISION and min(frequencies) >= 1, "not a table")
+
+    def decode(self, coder: RangeDecoder) -> int | None:
+        """A symbol, or None for the escape."""
+        entry = bisect_right(self.left, coder.quantile()) - 1
+        coder.consume(self.left[entry], self.frequencies[entry])
+        return None if entry == self.n - 1 else self.low + entry
+
+    def decode_escape(self, coder: RangeDecoder) -> int:
+        k = coder.digit(5) + 1
+        n = 1
+        if k - 1 > 16:
+            n = n << (k - 17) | coder.digit(k - 17)
+        if k > 1:
+            rest = min(k - 1, 16)
+            n = n << rest | coder.digit(rest)
+        highest = self.low + self.n - 2
+        symbol = highest + 1 + (n - 1) // 2 if n % 2 else self.low - 1 - (n - 2) // 2
+        refuse_unless(abs(symbol) <= LARGEST_SYMBOL, "symbol out of range")
+        return symbol
+
+
+def decode_grouped(coder: RangeDecoder, tables: list[Table], indexes: list[int]) -> list[int]:
+    """Symbols in the order channel, row, column, from a stream in the order of tables."""
+    symbols: list[int | None] = [None] * len(indexes)
+    for t in sorted(set(indexes)):
+        places = [i for i, index in enumerate(indexes) if index == t]
+        for i in places:
+            symbols[i] = tables[t].decode(coder)
+        for i in places:
+            if symbols[i] is None:
+                symbols[i] = tables[t].decode_escape(coder)
+    return symbols
+
+
+def encode_words(intervals: list[tuple[int, int]]) -> list[int]:
+    """Words of a stream of intervals (left, frequency) out of 2^24, with `lower` as one unbounded integer."""
+    lower, width, shifts = 0, 2**64 - 1, 0
+    for left, frequency in intervals:
+        scale = width >> PRECISION
+        lower += scale * left
+        width = scale * frequency
+        if width < 2**32:
+            lower, width, shifts = lower << 32, width << 32, shifts + 1
+    if not intervals:
+        return []
+    last = (lower + 2**32 - 1) >> 32
+    words = [last >> 32 * i & 0xFFFFFFFF for i in range(shifts, -1, -1)]
+    # A zero word where words that might follow could otherwise leave the interval.
+    return [*words, 0] if (lower + width) >> 32 == last else words
+
+
+# Section 3: the integer network
+
+
+def clamp(a: int, limit: int) -> int:
+    return max(-limit, min(limit, a))
+
+
+def layer(kind: str, a: list, weight: list, bias: list, shift: list, limit: int, slope: list | None) -> list:
+    """One layer on nested lists [channel][row][column]; weight [out][in][k][k]."""
+    a = [[[clamp(v, limit) for v in row] for row in plane] for plane in a]
+    rows, columns, k = len(a[0]), len(a[0][0]), len(weight[0][0])
+    grow = 2 if kind == "deconv" else 1
+    out = []
+    for o, filters in enumerate(weight):
+        s = [[bias[o]] * (columns * grow) for _ in range(rows * grow)]
+        for plane, kernel in zip(a, filters, strict=True):
+            for i in range(k):
+                for j in range(k):
+                    w = kernel[i][j]
+                    for r in range(rows):
+                        for c in range(columns):
+                            # conv is written from the input's side: a(r, c) meets tap (i, j) of out(r - i + k//2, ...)
+                            to_r = 2 * r + i - k // 2 if kind == "deconv" else r - i + k // 2
+                            to_c = 2 * c + j - k // 2 if kind == "deconv" else c - j + k // 2
+                            if 0 <= to_r < rows * grow and 0 <= to_c < columns * grow:
+                                s[to_r][to_c] += w * plane[r][c]
+        half = 2 ** (shift[o] - 1) if shift[o] else 0
+        values = [[(v + half) >> shift[o] for v in row] for row in s]
+        if slope is not None:
+            numerator, bits = slope
+            values = [[v if v >= 0 else (2 * v * numerator + 2**bits) >> (bits + 1) for v in row] for row in values]
+        out.append(values)
+    return out
+
+
+def entropy_parameters(z: list, entropy: dict, arrays: dict, gain: int) -> list:
+    """Nested lists [2M][rows][columns]: scales, then means, after the gain."""
+    medians = arrays["medians"]
+    a = [[[v * 2 ** entropy["z_bits"] + medians[c] for v in row] for row in plane] for c, plane in enumerate(z)]
+    for i, declared in enumerate(entropy["layers"]):
+        weight, bias, shift = (arrays[f"layer{i}_{part}"] for part in ("weight", "bias", "shift"))
+        a = layer(declared["kind"], a, weight, bias, shift, declared["limit"], declared["slope"])
+    bits = entropy["gain_bits"]
+    return [[[(2 * clamp(v, 2**30) * gain + 2**bits) >> (bits + 1) for v in row] for row in plane] for plane in a]
+
+
+# Sections 4 and 5: the pack
+
+
+def read_pack(pack: bytes) -> tuple[bytes, dict, dict]:
+    """Pack id, `codec.json` and the arrays of `entropy.npz` as nested lists of Python integers."""
+    with zipfile.ZipFile(io.BytesIO(pack)) as archive:
+        digest = hashlib.sha256()
+        for name in ID_FILES:
+            contents = archive.read(name)
+            digest.update(name.encode() + b"\0" + str(len(contents)).encode() + b"\0" + contents)
+        pack_id = digest.digest()[:8]
+        refuse_unless(archive.comment == b"regcodec pack " + pack_id.hex().encode(), "the pack does not state its id")
+        with np.load(io.BytesIO(archive.read("entropy.npz"))) as npz:
+            arrays = {name: exact_integers(npz[name]) for name in npz.files}
+        return pack_id, json.loads(archive.read("codec.json")), arrays
+
+
+def exact_integers(array: np.ndarray) -> list:
+    """Nested lists of Python integers, also of integers that were stored as floats."""
+    integers = array.astype(object)
+    flat = [int(v) for v in integers.ravel()]
+    refuse_unless(all(a == b for a, b in zip(flat, integers.ravel(), strict=True)), "not an integer")
+    integers.ravel()[:] = flat
+    boxed = np.empty(len(flat), dtype=object)
+    boxed[:] = flat
+    return boxed.reshape(array.shape).tolist()
+
+
+def read_tables(arrays: dict, letter: str) -> list[Table]:
+    frequencies, start, tables = arrays[f"{letter}_frequencies"], 0, []
+    for length, low in zip(arrays[f"{letter}_lengths"], arrays[f"{letter}_lows"], strict=True):
+        tables.append(Table(frequencies[start : start + length], low))
+        start += length
+    refuse_unless(start == len(frequencies), "frequencies without a table")
+    return tables
+
+
+def planes(flat: list[int], channels: int, rows: int, columns: int) -> list:
+    at = iter(flat)
+    return [[[next(at) for _ in range(columns)] for _ in range(rows)] for _ in range(channels)]
+
+
+def decode_symbols(rgc: bytes, pack: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """z and y of a file; `Refused` where the format page says *refuse*."""
+    header, payload = read_container(rgc)
+    pack_id, codec, arrays = read_pack(pack)
+    refuse_unless(header["pack_id"] == pack_id, "another pack")
+    rows_of_quality = {row["q"]: row for row in codec["qualities"]}
+    refuse_unless(header["quality"] in rows_of_quality, "quality")
+    gain = rows_of_quality[header["quality"]]["gain"]
+
+    refuse_unless(len(payload) >= 4 and len(payload) % 4 == 0, "not whole words")
+    words = [int.from_bytes(payload[i : i + 4], "little") for i in range(4, len(payload), 4)]
+    coder = RangeDecoder(words)
+
+    stride, channels = codec["stride"], len(arrays["medians"])
+    rows, columns = -(-header["height"] // stride), -(-header["width"] // stride)
+    z_indexes = [c for c in range(channels) for _ in range(rows * columns)]
+    z = decode_grouped(coder, read_tables(arrays, "z"), z_indexes)
+
+    parameters = entropy_parameters(planes(z, channels, rows, columns), codec["entropy"], arrays, gain)
+    m, thresholds = len(parameters) // 2, arrays["thresholds"]
+    indexes = [sum(t <= scale for t in thresholds) for plane in parameters[:m] for row in plane for scale in row]
+    y = decode_grouped(coder, read_tables(arrays, "y"), indexes)
+
+    packed = b"".join(v.to_bytes(4, "little", signed=True) for v in z + y)
+    refuse_unless(int.from_bytes(payload[:4], "little") == zlib.crc32(packed), "symbols' CRC")
+    refuse_unless(exhausted(coder), "words left over")
+    z_shape, y_shape = (channels, rows, columns), (m, 4 * rows, 4 * columns)
+    return np.array(z, dtype=np.int64).reshape(z_shape), np.array(y, dtype=np.int64).reshape(y_shape)
+
+
+def exhausted(coder: RangeDecoder) -> bool:
+    """Every word was read (a stream may end one word before the window that `point` shows)."""
+    return coder.next >= len(coder.words)
