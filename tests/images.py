@@ -37,6 +37,6 @@ def noise(seed: int, width: int, height: int) -> Pixels:
 
 
 def _light(draw: np.random.Generator, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]):
-    slopes, turn = draw.normal(0, 0.8, 2), draw.uniform(0, 2 * np.pi)
+    slopes, turn = draw.normal(0, 0.4, 2), draw.uniform(0, 2 * np.pi)
     wave = np.sin(rows * draw.uniform(0.005, 0.05) + columns * draw.uniform(0.005, 0.05) + turn)
     return draw.uniform(60, 200) + slopes[0] * rows + slopes[1] * columns + draw.uniform(5, 40) * wave

@@ -285,9 +285,8 @@ def decode_symbols(rgc: bytes, pack: bytes) -> tuple[np.ndarray, np.ndarray]:
     header, payload = read_container(rgc)
     pack_id, codec, arrays = read_pack(pack)
     refuse_unless(header["pack_id"] == pack_id, "another pack")
-    rows_of_quality = {row["q"]: row for row in codec["qualities"]}
-    refuse_unless(header["quality"] in rows_of_quality, "quality")
-    gain = rows_of_quality[header["quality"]]["gain"]
+    refuse_unless(header["quality"] < len(codec["qualities"]), "quality")
+    gain = codec["qualities"][header["quality"]]["gain"]
 
     refuse_unless(len(payload) >= 4 and len(payload) % 4 == 0, "not whole words")
     words = [int.from_bytes(payload[i : i + 4], "little") for i in range(4, len(payload), 4)]
@@ -311,5 +310,5 @@ def decode_symbols(rgc: bytes, pack: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exhausted(coder: RangeDecoder) -> bool:
-    """Every word was read (a stream may end one word before the window that `point` shows)."""
-    return coder.next >= len(coder.words)
+    """Every word has been in `point`, and what `point` is above `lower` can be the end of a stream."""
+    return coder.next >= len(coder.words) and (coder.point - coder.lower) % 2**64 < 2**33 - 1

@@ -7,7 +7,8 @@ One stream for everything: symbols grouped by table (a stable sort, so each grou
 group after it.
 
 Guarantees and requirements: the words are a function of symbols and frequencies alone. Damaged words decode to
-something or raise `DamagedFileError`; only the caller's CRC over the symbols tells. The stream is little-endian 32-bit words.
+something or raise `DamagedFileError`; only the caller's CRC over the symbols tells. The stream is little-endian
+32-bit words.
 """
 
 from __future__ import annotations

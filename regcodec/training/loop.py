@@ -84,9 +84,9 @@ class _Run:
         self.step = 0
         if resumed is None:
             initialise(network, config, paths.init, self.crops)
-        # the processes must start from equal weights and go on with noise of their own
-        torch.manual_seed(config.seed + 1 + processes.rank)
         self.task = Task(network, config).to(processes.device, memory_format=torch.channels_last)
+        # from here the noise: another in each process, the same with and without a regularizer
+        torch.manual_seed(config.seed + 1 + processes.rank)
         self.average = Average(self.task.network, config.ema)
         self.rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source}
         self.groups = self.task.parameter_groups()

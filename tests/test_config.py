@@ -1,0 +1,55 @@
+"""Settings that make no sense are refused with the flag's name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from click.testing import CliRunner
+
+from regcodec.cli.main import main
+from regcodec.cli.train import training_config
+from regcodec.config import PRESETS, QUALITY_LAMBDAS, TrainConfig, quality_of_lambda
+from regcodec.errors import UsageError
+
+
+def test_the_tables_lambdas_are_the_qualities_one_to_eight() -> None:
+    assert [quality_of_lambda(value) for value in QUALITY_LAMBDAS] == list(range(1, 9))
+    assert 2 < quality_of_lambda(math.sqrt(0.0035 * 0.0067)) < 3
+
+
+def test_a_configuration_survives_json() -> None:
+    config = training_config("modern", rates="0.0018,0.013", regularizer="source-entropy", alpha="0.01,0.02")
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_the_paper_preset_is_the_papers_training() -> None:
+    paper = PRESETS["paper"]
+    assert (paper.batch, paper.crop, paper.lr, paper.lr_source, paper.seed) == (16, 256, 1e-4, 1e-3, 1)
+    assert (paper.surrogate, paper.ema, paper.validation_share, paper.start) == ("noise", 0.0, 0.1, "random")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "--lambda for a model of one rate"),
+        ({"lambda_": 0.01, "rates": "0.01"}, "--lambda for a model of one rate"),
+        ({"rates": "0.01,0.001"}, "rising order"),
+        ({"rates": "much"}, "--rates much"),
+        ({"lambda_": 0.01, "crop": 100}, "--crop"),
+        ({"lambda_": 0.01, "regularizer": "source-entropy"}, "--alpha or --ratio"),
+        ({"rates": "0.01,0.02", "regularizer": "source-entropy", "alpha": "1,2,3"}, "--alpha takes one value or 2"),
+    ],
+)
+def test_settings_that_make_no_sense_name_the_flag(options: dict, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        training_config("modern", **options)
+
+
+def test_train_without_its_extra_says_which_command_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    from regcodec.cli import extras
+
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    result = CliRunner().invoke(main, ["train", "--data", str(tmp_path), "--run", "r", "--lambda", "0.01"])
+    assert result.exit_code == 1
+    assert 'pip install "regcodec[train]"' in result.output

@@ -1,0 +1,74 @@
+"""The data a step sees is a function of seed, step and rank; folders are decoded once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from regcodec.errors import UsageError
+from regcodec.training.cache import open_cache
+from regcodec.training.data import Crops, random_crop, split
+from tests.training.conftest import TINY
+
+
+@pytest.fixture
+def images(photos: Path):
+    return open_cache(photos, photos.parent / "cache", smallest=64)
+
+
+def test_a_step_has_the_same_batch_whenever_it_is_asked_for(images) -> None:
+    once = list(Crops(images, TINY).batches(0, 9))
+    for start in (0, 3, 8):
+        for step, batch in enumerate(Crops(images, TINY).batches(start, 9), start):
+            assert all(torch.equal(a, b) for a, b in zip(batch, once[step], strict=True))
+
+
+def test_two_processes_share_the_batch_of_one_with_twice_the_size(images) -> None:
+    whole = Crops(images, replace(TINY, batch=4)).batch(5)[0]
+    halves = [Crops(images, TINY, rank=rank, world=2).batch(5)[0] for rank in (0, 1)]
+    assert torch.equal(torch.cat(halves), whole)
+
+
+def test_every_image_comes_once_an_epoch(images) -> None:
+    crops = Crops(images, replace(TINY, batch=1, downscale=1.0))
+    seen = [crops._order[place] for place in range(10) if crops.batch(place) is not None]
+    assert sorted(seen) == list(range(10))
+
+
+def test_a_crop_without_reduction_is_a_piece_of_the_image(images) -> None:
+    crop = random_crop(images[0], replace(TINY, downscale=1.0), np.random.default_rng(0))
+    values = {tuple(v) for v in images[0].reshape(-1, 3)}
+    assert crop.shape == (3, 64, 64)
+    assert {tuple(v) for v in crop.reshape(3, -1).T} <= values
+
+
+def test_validation_images_are_not_trained_on(images) -> None:
+    training, validation = split(images, 0.2, seed=1)
+    assert len(validation) == 2
+    assert not set(training.offsets) & set(validation.offsets)
+
+
+def test_images_smaller_than_the_crop_are_left_out_and_said(tmp_path: Path) -> None:
+    for side in (40, 80):
+        Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / f"{side}.png")
+    said: list[str] = []
+    assert len(open_cache(tmp_path, tmp_path / "cache", smallest=64, say=said.append)) == 1
+    assert any("1 of 2 images are smaller" in line for line in said)
+
+
+def test_a_file_that_is_no_image_is_left_out_and_named(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((80, 80, 3), np.uint8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    said: list[str] = []
+    assert len(open_cache(tmp_path, tmp_path / "cache", smallest=64, say=said.append)) == 1
+    assert any("bad.png: left out" in line for line in said)
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no images"):
+        open_cache(tmp_path, tmp_path / "cache", smallest=64)

@@ -1,0 +1,123 @@
+"""A pack is the checkpoint: deterministic, proven, readable back, of the same shape with and without regularizer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from regcodec.codec.model import Model
+from regcodec.codec.pack import read_pack
+from regcodec.errors import RegcodecError, UsageError
+from regcodec.training import export as export_module
+from regcodec.training.checkpoint import checkpoint_network
+from regcodec.training.export import export_checkpoint, freeze
+from regcodec.training.graphs import graph_weights
+from regcodec.training.initial import load_network
+from regcodec.training.loop import RunPaths, train
+from tests.training.conftest import REGULARIZED, TINY
+
+
+@pytest.fixture(scope="module")
+def runs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoints of a vanilla and a regularized run."""
+    folder, silent = tmp_path_factory.mktemp("runs"), Console(quiet=True)
+    made = {}
+    for name, config in (("vanilla", TINY), ("regularized", REGULARIZED)):
+        paths = RunPaths(run=folder / name, data=photos, val=None, cache=photos.parent / "cache")
+        made[name] = train(config, paths, device="cpu", console=silent)
+    return made
+
+
+def test_equal_checkpoints_give_equal_packs(runs: dict[str, Path], tmp_path: Path, silent: Console) -> None:
+    for name in ("a.rgm", "b.rgm"):
+        export_checkpoint(runs["vanilla"], tmp_path / name, force=False, console=silent)
+    assert (tmp_path / "a.rgm").read_bytes() == (tmp_path / "b.rgm").read_bytes()
+
+
+def test_regularized_and_vanilla_packs_run_the_same_graph_on_the_same_shapes(
+    runs: dict[str, Path], tmp_path: Path, silent: Console
+) -> None:
+    import onnx
+
+    packs = {}
+    for name, checkpoint in runs.items():
+        export_checkpoint(checkpoint, tmp_path / f"{name}.rgm", force=False, console=silent)
+        packs[name] = read_pack(tmp_path / f"{name}.rgm")
+    one, two = packs["vanilla"], packs["regularized"]
+    assert one.id != two.id
+    assert one.members.keys() == two.members.keys()
+    for graph in ("analysis.onnx", "synthesis.onnx"):
+        nodes = [
+            [(n.op_type, *n.input, *n.output) for n in onnx.load_from_string(p.members[graph]).graph.node]
+            for p in (one, two)
+        ]
+        assert nodes[0] == nodes[1]
+        shapes = [{k: v.shape for k, v in graph_weights(p.members[graph]).items()} for p in (one, two)]
+        assert shapes[0] == shapes[1]
+    fixed = [name for name in one.arrays() if not name.startswith("z_")]  # z's tables may differ in length
+    assert [one.arrays()[name].shape for name in fixed] == [two.arrays()[name].shape for name in fixed]
+    assert set(one.arrays()) == set(two.arrays())
+
+
+def test_a_pack_read_back_gives_the_same_output_within_1e_4(
+    runs: dict[str, Path], tmp_path: Path, silent: Console
+) -> None:
+    target = tmp_path / "a.rgm"
+    export_checkpoint(runs["vanilla"], target, force=False, console=silent)
+    network, model = load_network(target), Model.open(target)
+    x = torch.rand(1, 3, 128, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = network.g_a(x)
+        z = network.h_a(y)
+        coded_y, coded_z = model.transforms.analysis(x.numpy())
+        np.testing.assert_allclose(y[0], coded_y, atol=1e-4)
+        np.testing.assert_allclose(z[0], coded_z, atol=1e-4)
+        np.testing.assert_allclose(network.g_s(y), model.transforms.synthesis(y[0].numpy()), atol=1e-4)
+        z_symbols = np.random.default_rng(0).integers(-3, 4, coded_z.shape, dtype=np.int32)
+        medians = model.entropy.medians / (1 << model.entropy.z_bits)
+        _, means = network.h_s(torch.from_numpy(z_symbols + medians[:, None, None])[None].float()).chunk(2, 1)
+        gain = model.quality(1).gain
+        exact, _ = model.entropy.parameters(z_symbols, gain)
+    assert network.lambdas == TINY.lambdas
+    torch.testing.assert_close(network.gains()[1].item(), gain / 4096, atol=1e-4, rtol=0)
+    np.testing.assert_allclose((means[0] * gain / 4096).numpy(), exact / 4096, atol=0.05)
+
+
+def test_training_goes_on_from_a_pack(runs: dict[str, Path], paths: RunPaths, tmp_path: Path, silent: Console) -> None:
+    target = tmp_path / "a.rgm"
+    export_checkpoint(runs["vanilla"], target, force=False, console=silent)
+    config = replace(TINY, steps=1, lr=1e-30, lr_aux=1e-30, ema=0.0)
+    run = train(config, replace(paths, init=target), device="cpu", console=silent)
+    network, _, _ = checkpoint_network(run)
+    for name, value in load_network(target).state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, msg=name)
+
+
+def test_a_pack_whose_integers_cost_more_than_one_percent_is_refused(
+    runs: dict[str, Path], tmp_path: Path, silent: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "LARGEST_COST", -1.0)
+    with pytest.raises(RegcodecError, match="not exported"):
+        export_checkpoint(runs["vanilla"], tmp_path / "a.rgm", force=False, console=silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_pack_is_not_replaced_unasked(runs: dict[str, Path], tmp_path: Path, silent: Console) -> None:
+    target = tmp_path / "a.rgm"
+    target.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="--force"):
+        export_checkpoint(runs["vanilla"], target, force=False, console=silent)
+    assert target.read_bytes() == b"mine"
+
+
+def test_every_layer_states_the_bound_it_was_proven_for(runs: dict[str, Path]) -> None:
+    network, _, state = checkpoint_network(runs["vanilla"])
+    members = freeze(network, state["calibration"])
+    for spec in json.loads(members["codec.json"])["entropy"]["layers"]:
+        assert 0 < spec["bound"] < 2**53

@@ -1,0 +1,165 @@
+"""A run can be killed at any moment and goes on as if it had not been; what goes wrong is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from regcodec.errors import RegcodecError, UsageError
+from regcodec.training import loop
+from regcodec.training.checkpoint import load_checkpoint
+from regcodec.training.loop import InterruptedRunError, RunPaths, train
+from tests.training.conftest import REGULARIZED, TINY
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+@pytest.mark.parametrize("config", [TINY, REGULARIZED], ids=["vanilla", "regularized"])
+def test_a_run_stopped_twice_ends_with_the_same_bits(
+    config, paths: RunPaths, silent: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_checkpoint(train(config, replace(paths, run=tmp_path / "whole"), device="cpu", console=silent))
+    advance = loop._Run._advance
+
+    def killed_at_five_and_nine(run, x, quality):
+        losses = advance(run, x, quality)
+        if run.step in (5, 9):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    monkeypatch.setattr(loop._Run, "_advance", killed_at_five_and_nine)
+    for step in (5, 9):
+        with pytest.raises(InterruptedRunError, match=f"stopped at step {step}"):
+            train(config, paths, device="cpu", console=silent)
+    pieces = load_checkpoint(train(config, paths, device="cpu", console=silent))
+    assert _same(pieces, whole)
+
+
+def test_the_journal_has_rate_distortion_source_bits_and_ratio(paths: RunPaths, silent: Console) -> None:
+    train(replace(REGULARIZED, steps=20), paths, device="cpu", console=silent)
+    rows = [json.loads(line) for line in (paths.run / "metrics.jsonl").read_text().splitlines()]
+    trained = next(row for row in rows if row["kind"] == "train")
+    assert {"R", "D", "loss", "H", "r", "alpha", "lr", "steps_per_second", "step"} <= trained.keys()
+    assert trained["r"] == pytest.approx(0.1)
+    validated = [row for row in rows if row["kind"] == "validation"]
+    assert [len(row["points"]) for row in validated] == [2] * 4
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_rates_and_checkpoint(
+    paths: RunPaths, silent: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, save_every=2)
+    advance = loop._Run._advance
+
+    def poisoned(run, x, quality):
+        if run.step == 3:
+            with torch.no_grad():
+                run.task.network.g_s[0].weight.fill_(float("nan"))
+        return advance(run, x, quality)
+
+    monkeypatch.setattr(loop._Run, "_advance", poisoned)
+    with pytest.raises(RegcodecError) as failure:
+        train(config, paths, device="cpu", console=silent)
+    for part in ("step 3", "0.0035, 0.013", "Last good checkpoint", "checkpoint.pt"):
+        assert part in str(failure.value)
+    assert load_checkpoint(paths.run / "checkpoint.pt")["step"] == 2
+
+
+def test_a_run_is_not_gone_on_with_under_other_settings(paths: RunPaths, silent: Console) -> None:
+    train(replace(TINY, steps=2), paths, device="cpu", console=silent)
+    with pytest.raises(UsageError, match="other settings"):
+        train(replace(TINY, steps=3), paths, device="cpu", console=silent)
+
+
+def test_alpha_zero_trains_the_codec_exactly_as_no_regularizer(
+    paths: RunPaths, silent: Console, tmp_path: Path
+) -> None:
+    """The pair of an ablation differs in the term alone: equal weights, batches and noise."""
+    vanilla = load_checkpoint(train(TINY, paths, device="cpu", console=silent))
+    zero = replace(TINY, regularizer=replace(REGULARIZED.regularizer, ratio=0.0, alpha=(0.0,)))
+    regularized = load_checkpoint(train(zero, replace(paths, run=tmp_path / "zero"), device="cpu", console=silent))
+    assert _same(vanilla["ema"], regularized["ema"])
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from dataclasses import replace
+from pathlib import Path
+from rich.console import Console
+from regcodec.training.loop import RunPaths, train
+from tests.training.conftest import REGULARIZED
+run, data, cache, steps, batch = sys.argv[1:]
+config = replace(REGULARIZED, steps=int(steps), batch=int(batch))
+train(config, RunPaths(Path(run), Path(data), None, Path(cache)), device="cpu", console=Console(quiet=True))
+"""
+
+
+def _command(paths: RunPaths, *, steps: int, batch: int, processes: int = 1) -> list[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    script = paths.cache.parent / "run.py"
+    script.write_text(SCRIPT)
+    arguments = [str(script), str(paths.run), str(paths.data), str(paths.cache), str(steps), str(batch)]
+    return [sys.executable, *(torchrun if processes > 1 else []), *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_sigterm_to_a_real_process_leaves_a_checkpoint_that_goes_on(paths: RunPaths) -> None:
+    command = _command(paths, steps=4000, batch=2)
+    process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
+    journal = paths.run / "metrics.jsonl"
+    deadline = time.monotonic() + 90
+    while not (journal.exists() and journal.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "the same command goes on from" in errors
+    assert load_checkpoint(paths.run / "checkpoint.pt")["step"] > 0
+
+
+@pytest.mark.slow
+def test_two_processes_over_gloo_train_like_one_with_twice_the_batch(paths: RunPaths, tmp_path: Path) -> None:
+    """Equal data; the noise differs by process, so the first steps agree in direction, not to the bit."""
+    alone = replace(paths, run=tmp_path / "alone")
+    subprocess.run(_command(alone, steps=1, batch=4), env=_environment(), check=True)
+    subprocess.run(_command(paths, steps=1, batch=2, processes=2), env=_environment(), check=True, timeout=120)
+    one, two = (load_checkpoint(p.run / "checkpoint.pt") for p in (alone, paths))
+    assert len(two["rng"]) == 2
+    assert two["step"] == 1
+    start = _synthesis_weights(load_checkpoint(_untrained(paths, tmp_path)))
+    steps = [_synthesis_weights(state) - start for state in (one, two)]
+    agreement = torch.nn.functional.cosine_similarity(*steps, dim=0)
+    assert agreement > 0.8
+
+
+def _synthesis_weights(state: dict) -> torch.Tensor:
+    return torch.cat([value.flatten() for name, value in sorted(state["ema"].items()) if name.startswith("g_s")])
+
+
+def _untrained(paths: RunPaths, tmp_path: Path) -> Path:
+    frozen = replace(REGULARIZED, steps=1, batch=4, lr=1e-30, lr_aux=1e-30)
+    run = replace(paths, run=tmp_path / "frozen")
+    return train(frozen, run, device="cpu", console=Console(quiet=True))

@@ -1,0 +1,97 @@
+"""Algorithm 1: one backward pass gives both gradients; r and alpha are two names of one weight."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from regcodec.config import BITS_PER_LOG_MSE, RegularizerConfig
+from regcodec.errors import UsageError
+from regcodec.training.regularizer import Regularizer
+
+LAMBDAS = (0.0018, 0.013)
+QUALITY = torch.tensor([0, 1, 1])
+
+
+def _pair() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randint(0, 256, (3, 3, 8, 8), generator=generator).double()
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    return x, (x + 6 * noise).requires_grad_()
+
+
+def _regularizer(**settings: object) -> Regularizer:
+    torch.manual_seed(0)
+    made = Regularizer(RegularizerConfig(name="source-entropy", **settings), "hyperprior", LAMBDAS).double()
+    for parameter in made.source.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return made
+
+
+@pytest.mark.parametrize("alphas", [(0.02, 0.05), (0.0, 0.05)])
+def test_one_backward_pass_gives_the_gradients_of_two(alphas: tuple[float, ...]) -> None:
+    x, x_hat = _pair()
+    once = _regularizer(alpha=alphas)
+    codec_loss = (x_hat - x).square().mean()  # stands for R + lambda D
+    (codec_loss + once(x, x_hat, QUALITY).mean()).backward()
+
+    twice = copy.deepcopy(once)
+    twice.zero_grad()
+    x_two = x_hat.detach().clone().requires_grad_()
+    alpha = torch.tensor(alphas, dtype=torch.float64)[QUALITY]
+    bits = twice.source(x, x_two).flatten(1).sum(1) / 64
+    ((x_two - x).square().mean() - (alpha * bits).mean()).backward()  # eq. 12, codec
+    twice.source.zero_grad()
+    (twice.source(x, x_hat.detach()).flatten(1).sum(1) / 64).mean().backward()  # eq. 13, theta
+
+    torch.testing.assert_close(x_hat.grad, x_two.grad, atol=1e-12, rtol=1e-9)
+    for a, b in zip(once.source.parameters(), twice.source.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-12, rtol=1e-9)
+
+
+def test_with_ratio_alpha_follows_the_running_mse_of_each_lambda() -> None:
+    regularizer = _regularizer(ratio=0.2)
+    x, x_hat = _pair()
+    regularizer(x, x_hat, QUALITY)
+    errors = (x - x_hat.detach()).square().flatten(1).mean(1)
+    weights = torch.tensor(LAMBDAS, dtype=torch.float64) / 0.8  # compensated
+    expected = 0.2 * weights * torch.stack([errors[0], errors[1:].mean()]) / BITS_PER_LOG_MSE
+    torch.testing.assert_close(regularizer.alpha(), expected)
+    torch.testing.assert_close(regularizer.distortion_weight(), weights)
+
+
+def test_without_context_the_term_lowers_lambda_by_the_share_r() -> None:
+    """For a Gaussian q at its optimum, d(alpha H)/d(lambda MSE) = r: the reason for choosing the weight through r."""
+    regularizer = _regularizer(ratio=0.25, compensate=False)
+    mse = torch.tensor([60.0, 60.0], dtype=torch.float64)
+    regularizer.mse.copy_(mse)
+    entropy_slope = 3 * 0.5 / (torch.log(torch.tensor(2.0)) * mse)  # bits per pixel and unit of MSE
+    lambdas = torch.tensor(LAMBDAS, dtype=torch.float64)
+    torch.testing.assert_close(
+        regularizer.alpha() * entropy_slope / lambdas, torch.full((2,), 0.25).double(), rtol=3e-3, atol=0
+    )
+
+
+def test_a_run_with_r_above_one_is_stopped_with_the_reason() -> None:
+    regularizer = _regularizer(alpha=(1.0,))
+    regularizer.mse.fill_(50.0)
+    assert regularizer.collapse() is None
+    regularizer.seen.fill_(10_000)
+    assert "above 1, so the loss rewards distortion" in (regularizer.collapse() or "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"name": "source-entropy"}, "give both or neither"),
+        ({"name": "none", "ratio": 0.1}, "give both or neither"),
+        ({"name": "source-entropy", "ratio": 0.1, "alpha": (1.0,)}, "give one"),
+        ({"name": "source-entropy", "ratio": 1.0}, "below 1"),
+        ({"name": "source-entropy", "alpha": (-1.0,)}, "zero or more"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(settings: dict, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        RegularizerConfig(**settings)
