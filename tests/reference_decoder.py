@@ -80,7 +80,7 @@ def read_container(rgc: bytes) -> tuple[dict, bytes]:
     header["height"] = f.varint(1, 65535)
     header["layout"] = f.byte()
     refuse_unless(header["layout"] in (0, 1), "layout")
-    chunks = f.varint(1, 255)
+    chunks = f.varint(1, 65535)
     f.check_crc(0)
 
     payload = None

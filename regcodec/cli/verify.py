@@ -27,6 +27,11 @@ def verify(file: Path, model: str | None, threads: int | None, quiet: bool) -> N
     with naming(file):
         parsed = read_rgc(file.read_bytes())
         path = find_pack(model) if model else find_pack_by_id(parsed.pack_id.hex())
-        z, y, _ = decode_symbols(parsed, Model.open(path, threads=threads), Stopwatch())
+        opened = Model.open(path, threads=threads)
+        grid, symbols = opened.grid(parsed.width, parsed.height), 0
+        for tile in range(len(grid)):
+            with grid.naming(tile):
+                z, y, _ = decode_symbols(parsed, opened, Stopwatch(), tile)
+            symbols += z.size + y.size
     if not quiet:
-        click.echo(f"{file}: whole, {z.size + y.size:,} symbols match their checksum", err=True)
+        click.echo(f"{file}: whole, {symbols:,} symbols match their checksum", err=True)
