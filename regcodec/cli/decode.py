@@ -61,8 +61,12 @@ def decode(
     refuse_existing(target, force=force)
     data = file.read_bytes()
     with naming(file):
-        opened = Model.open(find_pack(model) if model else _pack_of(data), threads=threads)
-        pixels = decode_pixels(data, opened, region=Box(*region) if region else None, max_pixels=max_pixels)
+        pixels = decode_pixels(
+            data,
+            Model.open(find_pack(model) if model else _pack_of(data), threads=threads),  # freed before writing
+            region=Box(*region) if region else None,
+            max_pixels=max_pixels,
+        )
     write_atomically(target, write_image(pixels, FORMATS[target.suffix.lower()]))
     if not quiet:
         click.echo(f"{target}: {pixels.shape[1]}x{pixels.shape[0]}", err=True)
