@@ -65,9 +65,10 @@ def encode_symbols(
 
 
 def _latents(pixels: Pixels, model: Model, tile: int) -> tuple[Latent, Latent]:
-    """Return z and y of a tile's core, seen with the analysis halo."""
+    """Return z and y of a tile's core; y is seen with the analysis halo."""
     grid = model.grid(pixels.shape[1], pixels.shape[0])
     core, window = grid.core(tile), grid.window(tile, model.tiling.analysis_halo)
     rows, columns = window.slices(grid.picture)
-    y, z = model.transforms.analysis(to_planes(pixels[rows, columns], model.stride))
-    return z[:, *core.slices(window, model.stride)], y[:, *core.slices(window, model.latent_stride)]
+    planes = to_planes(pixels[rows, columns], model.stride)
+    y, z = model.transforms.analysis(planes, core.slices(window, model.latent_stride))
+    return z, y
