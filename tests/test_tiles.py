@@ -24,7 +24,7 @@ from regcodec.codec import decoder
 from regcodec.codec.decoder import decode_pixels, decode_symbols
 from regcodec.codec.encoder import encode_pixels, encode_symbols
 from regcodec.codec.model import Model
-from regcodec.codec.pack import Pack, pack_bytes, read_pack
+from regcodec.codec.pack import HYPER_ANALYSIS, Pack, pack_bytes, read_pack
 from regcodec.codec.pixels import from_planes, to_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.tiles import Box, Grid, Tiling
@@ -39,10 +39,18 @@ FIRST_BYTE = 7
 
 
 def write_pack(path: Path, **constants: int) -> Path:
-    """Write the tiny pack with other tile constants."""
+    """Write the tiny pack with other tile constants and, as new packs have it, h_a as a graph of its own."""
+    import onnx.utils
+
     pack = read_pack(TINY)
-    codec = json.dumps({**pack.codec, "tile": {**TILES, **constants}}).encode()
-    path.write_bytes(pack_bytes({**pack.members, "codec.json": codec}, pack.manifest))
+    both = onnx.utils.Extractor(onnx.load_from_string(pack.members["analysis.onnx"]))
+    members = {
+        **pack.members,
+        "codec.json": json.dumps({**pack.codec, "tile": {**TILES, **constants}}).encode(),
+        "analysis.onnx": both.extract_model(["x"], ["y"]).SerializeToString(),
+        HYPER_ANALYSIS: both.extract_model(["y"], ["z"]).SerializeToString(),
+    }
+    path.write_bytes(pack_bytes(members, pack.manifest))
     return path
 
 
@@ -162,6 +170,27 @@ def test_the_analysis_of_a_tile_is_that_of_the_whole_picture(tiled: Model) -> No
         own = grid.core(tile)
         difference = y[:, *own.slices(window, 16)] - whole[:, *own.slices(grid.picture, 16)]
         assert np.abs(difference).max() < 1e-3
+
+
+def test_z_of_a_tile_sees_its_core_alone_as_if_it_were_a_picture(tiled: Model) -> None:
+    window = to_planes(render(3, 256, 128), tiled.stride)
+    core = (slice(4, 8), slice(0, 8))
+    y, z = tiled.transforms.analysis(window, core)
+    whole, _ = tiled.transforms.analysis(window)
+    np.testing.assert_array_equal(y, whole[:, 4:8, :8])
+    changed = window.copy()
+    changed[:, :, :, 192:] = 0
+    y_again, z_again = tiled.transforms.analysis(changed, core)
+    np.testing.assert_array_equal(y_again, y)
+    np.testing.assert_array_equal(z_again, z)
+
+
+def test_a_pack_from_before_tiles_codes_tiles_too() -> None:
+    old = replace(Model.open(TINY, threads=1), tiling=Tiling(**TILES))
+    pixels = render(3, WIDTH, HEIGHT)
+    data = encode_pixels(pixels, old, 4.0)
+    assert len(read_rgc(data).chunks) == COUNT
+    assert decode_pixels(data, old).shape == pixels.shape
 
 
 @pytest.mark.parametrize("grey", [False, True])

@@ -3,10 +3,10 @@
 A stored ZIP with, in this order:
 
     codec.json       normative  architecture, quality table, fixed-point constants
-    analysis.onnx    normative  x -> y (and z, in a pack without the next)
-    hyper_analysis.onnx  normative where there  y -> z
+    analysis.onnx    normative  x -> y
     synthesis.onnx   normative  y_hat -> x_hat
     entropy.npz      normative  integer networks, medians, thresholds, frequency tables
+    hyper_analysis.onnx  normative  y -> z; where it is missing, analysis.onnx gives z too
     bottleneck.npz              the factorized prior's parameters, read by training only
     manifest.json               provenance and measured figures
 
