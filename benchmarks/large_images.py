@@ -1,10 +1,10 @@
 """What large pictures cost: memory, time per pixel, and what the tiles cost in rate and pixels.
 
-    python benchmarks/large_images.py --images shared/data/kodak [--model PACK] [--part speed|tiles]
+    python benchmarks/large_images.py --images shared/data/kodak [--model PACK] [--part speed|tiles] [--rounds N]
 
 speed   `regcodec encode` and `decode` as processes of one thread on pictures of 2, 25 and 100 megapixels, one after
-        the other in two rounds: peak resident memory of the process and CPU seconds per megapixel (start-up, which is
-        that of a 64x64 picture, taken off; the smaller of the rounds).
+        the other: peak resident memory of the process and CPU seconds per megapixel (start-up, which is
+        that of a 64x64 picture, taken off; the smallest of the rounds).
 tiles   eight pictures of 3.5 megapixels, tiled against the same pack untiled, in one process: BD-rate over all
         qualities, pixels that differ by more than a level where the latents agree.
 
@@ -56,22 +56,23 @@ class Cost(NamedTuple):
 @click.option("--images", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--model")
 @click.option("--part", type=click.Choice(["speed", "tiles"]))
-def main(images: Path, model: str | None, part: str | None) -> None:
+@click.option("--rounds", type=click.IntRange(1), default=2, show_default=True)
+def main(images: Path, model: str | None, part: str | None, rounds: int) -> None:
     """Measure, and print tables."""
     pack = find_pack(model)
     photographs = [_landscape(path) for path in sorted(images.iterdir()) if path.suffix in (".png", ".webp", ".jpg")]
     if part != "tiles":
-        speed(pack, photographs)
+        speed(pack, photographs, rounds)
     if part != "speed":
         tiles(Model.open(pack, threads=1), photographs)
 
 
-def speed(pack: Path, photographs: list[Pixels]) -> None:
+def speed(pack: Path, photographs: list[Pixels], rounds: int) -> None:
     """Print peak memory and CPU seconds per megapixel of both directions."""
     costs: dict[tuple[int, str], list[Cost]] = {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        for _ in range(2):
+        for _ in range(rounds):
             for width, height in ((64, 64), *SIZES):
                 source = work / f"{width}x{height}.ppm"
                 if not source.exists():
