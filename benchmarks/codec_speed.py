@@ -2,8 +2,8 @@
 
     python benchmarks/codec_speed.py kodim19.png [--model PACK] [-q 3] [--repeats 7]
 
-Processes are started anew for every repeat, so interpreter, imports and reading the pack count. CompressAI's rows run the
-network read back from the same pack through its own `compress` and `decompress`.
+Processes are started anew for every repeat, so interpreter, imports and reading the pack count. CompressAI's rows run
+the network read back from the same pack through its own `compress` and `decompress`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/file_overhead.py --dataset kodak [--data-dir DIR] [--model PACK]
 
-Per quality, over the images: bytes above the ideal code length of the integer tables, and above what the float model (the
-network read back from the pack, with its own scales and likelihoods) estimates. The last columns are what remains of the
-largest file's excess after the allowance of 48 bytes, in percent.
+Per quality, over the images: bytes above the ideal code length of the integer tables, and above what the float model
+(the network read back from the pack, with its own scales and likelihoods) estimates. The last columns are what remains
+of the largest excess after the allowance of 48 bytes a file, in percent.
 """
 
 from __future__ import annotations
