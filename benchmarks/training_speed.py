@@ -50,9 +50,7 @@ def main() -> None:
             if step >= WARM_UP:
                 times[name].append(time.perf_counter() - start)
     seconds = {name: median(values) for name, values in times.items()}
-    print(
-        f"{processes.device.type}, {platform.machine()}, {torch.get_num_threads()} threads, {shape}, {options.steps} steps each"
-    )
+    print(f"{processes.device.type}, {platform.machine()}, {torch.get_num_threads()} threads, {shape}")
     for name, value in seconds.items():
         print(f"{name:12} {1000 * value:7.1f} ms a step  {options.batch / value:7.2f} images a second")
     print(f"regularized over vanilla: {seconds['regularized'] / seconds['vanilla']:.3f}")

@@ -20,7 +20,7 @@ SCALES = np.geomspace(0.11, 128.0, 128)
 TAIL = 2.0**-24
 """Probability beyond a table's Gaussian part, on each side, at most: the least that a table can express."""
 BEYOND = 16
-"""Entries of that least probability after it: real latents have heavier tails, and an escape costs more than an entry."""
+"""Entries of that least probability after it: latents have heavier tails, and an escape costs more than an entry."""
 WIDEST_Z = 255
 
 
