@@ -24,13 +24,13 @@ LARGEST_SYMBOL = 2**29
 ID_FILES = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz", "hyper_analysis.onnx")
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """The bytes break a rule that the format page marks *refuse*."""
 
 
 def refuse_unless(condition: bool, rule: str) -> None:
     if not condition:
-        raise Refused(rule)
+        raise RefusedError(rule)
 
 
 # Section 1: the container
@@ -281,7 +281,7 @@ def planes(flat: list[int], channels: int, rows: int, columns: int) -> list:
 
 
 def decode_symbols(rgc: bytes, pack: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """z and y of a file; `Refused` where the format page says *refuse*."""
+    """z and y of a file; `RefusedError` where the format page says *refuse*."""
     header, payload = read_container(rgc)
     pack_id, codec, arrays = read_pack(pack)
     refuse_unless(header["pack_id"] == pack_id, "another pack")

@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def read_pack(path: Path) -> Pack:
                 members = {name: archive.read(name) for name in names}
                 stated = archive.comment
             codec, manifest = json.loads(members["codec.json"]), json.loads(members.pop(MANIFEST))
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, RuntimeError) as error:
             raise DamagedFileError(f"not a regcodec pack ({error}).") from error
         found = pack_id(members)
         if stated != _COMMENT + found.encode():

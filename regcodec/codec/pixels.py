@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from regcodec.bitstream.container import LARGEST_SIDE
 from regcodec.errors import LimitError, RegcodecError
 
 Pixels = npt.NDArray[np.uint8]
@@ -36,7 +37,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
         raise RegcodecError("not an image that this program can read.") from error
     except Image.DecompressionBombError as error:
         raise LimitError(f"the image is too large ({error}).") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, TypeError, RuntimeError) as error:
         raise RegcodecError(f"the image is damaged ({error}).") from error
 
 
@@ -48,7 +49,9 @@ def write_image(pixels: Pixels, format_: str = "PNG") -> bytes:
 
 
 def refuse_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Raise `LimitError` for a picture of more than `max_pixels` pixels."""
+    """Raise `LimitError` for a picture of more than `max_pixels` pixels, or a side the container cannot state."""
+    if max(width, height) > LARGEST_SIDE:
+        raise LimitError(f"the image is {width}x{height}; a side may have {LARGEST_SIDE} pixels.")
     if width * height > max_pixels:
         raise LimitError(
             f"the image has {width}x{height} pixels; the limit is {max_pixels:,}. Raise it with --max-pixels."

@@ -45,6 +45,8 @@ class Transforms:
     def synthesis(self, y_hat: Latent) -> Planes:
         """Return the picture of a latent."""
         x_hat: Planes = self._synthesis.run(["x_hat"], {"y_hat": y_hat[None]})[0]
+        if not np.isfinite(x_hat).all():
+            raise DamagedFileError("the symbols are so large that the picture is not finite.")
         return x_hat
 
     @cached_property
