@@ -15,8 +15,12 @@ from regcodec.codec.symbols import Symbols, symbols_crc
 from regcodec.coding.range_coder import SymbolEncoder
 
 
-def encode_pixels(pixels: Pixels, model: Model, quality: float, *, clock: Stopwatch | None = None) -> bytes:
+def encode_pixels(
+    pixels: Pixels, model: Model, quality: float, *, clock: Stopwatch | None = None, extras: tuple[Chunk, ...] = ()
+) -> bytes:
     """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q that the pack has.
+
+    `extras` are written before the symbols: `picture` puts alpha and metadata there.
 
     Raises `UsageError` for another quality, `LimitError` for a picture that is too large.
     """
@@ -31,7 +35,7 @@ def encode_pixels(pixels: Pixels, model: Model, quality: float, *, clock: Stopwa
             width=width,
             height=height,
             layout=Layout.GREY if pixels.ndim == 2 else Layout.RGB,
-            chunks=(Chunk(SYMBOLS, symbols_crc(z, y) + stream),),
+            chunks=(*extras, Chunk(SYMBOLS, symbols_crc(z, y) + stream)),
         )
     )
 

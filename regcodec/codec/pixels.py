@@ -1,4 +1,4 @@
-"""Pictures to arrays and back (Pillow).
+"""Pixels to the planes of the networks and back.
 
 pixels   uint8 [H, W, 3] RGB or [H, W] grey
 planes   float32 [1, 3, H', W'] on 0..1, H' and W' multiples of the model's stride, edges replicated
@@ -6,43 +6,18 @@ planes   float32 [1, 3, H', W'] on 0..1, H' and W' multiples of the model's stri
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
-from regcodec.errors import LimitError, RegcodecError
+from regcodec.errors import LimitError
 
 Pixels = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
 
 LARGEST_IMAGE = 40_000_000
 """Pixels; the transforms hold the whole picture in memory."""
-
-
-def read_image(data: bytes) -> Pixels:
-    """Return the pixels of an 8-bit RGB or grey picture; anything else is refused with a reason."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            refuse_size(*image.size)
-            _refuse_unsupported(image)
-            image.load()
-            return np.asarray(image)
-    except UnidentifiedImageError as error:
-        raise RegcodecError("not an image that this program can read.") from error
-    except Image.DecompressionBombError as error:
-        raise LimitError(f"the image is too large ({error}).") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise RegcodecError(f"the image is damaged ({error}).") from error
-
-
-def write_image(pixels: Pixels, format_: str = "PNG") -> bytes:
-    """Return an image file of `pixels`."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format_)
-    return buffer.getvalue()
 
 
 def refuse_size(width: int, height: int) -> None:
@@ -70,13 +45,3 @@ def from_planes(planes: Planes, height: int, width: int, *, grey: bool) -> Pixel
 def _to_levels(values: npt.NDArray[Any]) -> Pixels:
     levels: Pixels = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
     return levels
-
-
-def _refuse_unsupported(image: Image.Image) -> None:
-    if getattr(image, "n_frames", 1) > 1:
-        raise RegcodecError("the image is animated or has several pages; save the one you want as its own file.")
-    if image.mode in ("RGB", "L"):
-        return
-    if image.mode.startswith(("I", "F")):
-        raise RegcodecError(f"the image has more than 8 bits a sample (mode {image.mode}); convert it to 8 bits first.")
-    raise RegcodecError(f"the image has mode {image.mode}; this version codes 8-bit RGB and grey. Convert it first.")
