@@ -74,8 +74,8 @@ METHODS = {
         lambda alpha: bool(np.isin(alpha, (0, 255)).all()),
     ),
 }
-"""0 as it is; 1 minus the left neighbour; 2 minus the upper; 3 both; 4 one bit a pixel, exclusive or with the row above, for
-planes of 0 and 255."""
+"""0 as it is; 1 minus the left neighbour; 2 minus the upper; 3 both; 4 one bit a pixel, exclusive or with
+the row above, for planes of 0 and 255."""
 
 
 def write_alpha(alpha: Pixels) -> bytes:
