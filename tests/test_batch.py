@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -289,8 +290,10 @@ def test_a_killed_process_is_reported_and_the_batch_ends(
     _, said = batch.communicate(timeout=30)
     assert batch.returncode == 1
     assert b"not done, a worker process died." in said
-    done = len(list((tmp_path / "out").glob("[!.]*.rgc")))
-    assert f"{done} done, 0 skipped, {60 - done} failed\n".encode() in said
+    done, failed = map(int, re.findall(rb"(\d+) done, 0 skipped, (\d+) failed\n", said)[0])
+    assert done + failed == 60
+    written = [path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
+    assert done <= len(written) <= done + 2  # another process may have finished one and not been heard
 
 
 def _group_lives(group: int) -> bool:
