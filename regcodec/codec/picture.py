@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regcodec.bitstream.container import ALPHA, EXIF, ICC, XMP, Chunk, read_rgc
+from regcodec.bitstream.container import ALPHA, EXIF, ICC, XMP, Chunk, RgcFile, read_rgc
 from regcodec.codec.alpha import read_alpha, smooth_hidden, write_alpha
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import encode_pixels
-from regcodec.codec.metadata import read_blob, write_blob
+from regcodec.codec.metadata import NAMES, read_blob, write_blob
 from regcodec.codec.model import Model
 from regcodec.codec.pixels import Pixels
 from regcodec.codec.stopwatch import Stopwatch
@@ -61,12 +61,11 @@ def decode_picture(data: bytes, model: Model, *, clock: Stopwatch | None = None)
     pixels = decode_pixels(data, model, clock=clock)
     file = read_rgc(data)
     alpha = file.optional_chunk(ALPHA)
-    blobs = {kind: file.optional_chunk(kind) for kind in (ICC, EXIF, XMP)}
-    read = {kind: None if blob is None else read_blob(kind, blob) for kind, blob in blobs.items()}
-    return Picture(
-        pixels=pixels,
-        alpha=None if alpha is None else read_alpha(alpha, file.height, file.width),
-        icc=read[ICC],
-        exif=read[EXIF],
-        xmp=read[XMP],
-    )
+    plane = None if alpha is None else read_alpha(alpha, file.height, file.width)
+    return Picture(pixels=pixels, alpha=plane, **metadata(file))
+
+
+def metadata(file: RgcFile) -> dict[str, bytes]:
+    """Return what of icc, exif and xmp a file has."""
+    found = {kind: file.optional_chunk(kind) for kind in NAMES}
+    return {NAMES[kind]: read_blob(kind, payload) for kind, payload in found.items() if payload is not None}

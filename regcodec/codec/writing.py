@@ -59,10 +59,14 @@ def to_image(picture: Picture) -> Image.Image:
     """Return a Pillow image in mode RGB, L, RGBA or LA with `icc_profile`, `exif` and `xmp` in its info."""
     stacked = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
     image = Image.fromarray(stacked)
-    exif = None if picture.exif is None else EXIF_PREFIX + picture.exif
-    found = {"icc_profile": picture.icc, "exif": exif, "xmp": picture.xmp}
-    image.info.update({key: value for key, value in found.items() if value is not None})
+    image.info.update(to_info(picture.icc, picture.exif, picture.xmp))
     return image
+
+
+def to_info(icc: bytes | None = None, exif: bytes | None = None, xmp: bytes | None = None) -> dict[str, bytes]:
+    """Return metadata under the names that Pillow has for them."""
+    found = {"icc_profile": icc, "exif": None if exif is None else EXIF_PREFIX + exif, "xmp": xmp}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def write_picture(picture: Picture, format_: Format) -> bytes:
