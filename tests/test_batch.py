@@ -74,6 +74,29 @@ def test_two_processes_write_the_bytes_of_one(run: Callable[..., Result], tree: 
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
+def test_processes_start_from_a_script_that_is_not_guarded(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "start.py").write_text("from regcodec.cli.main import main\nmain(prog_name='regcodec')\n")
+    words = [sys.executable, str(tmp_path / "start.py"), "encode", "-r", str(tree), "-j", "2", "--quiet", *TINY]
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_names_in_any_encoding_are_fine(tree: Path) -> None:
+    strange = os.fsencode(tree) + b"/\xff.png"
+    Path(os.fsdecode(strange)).write_bytes((tree / "a.png").read_bytes())
+    done = subprocess.run([*map(os.fsencode, COMMAND), b"encode", strange, b"--json", b"--model", b"tiny"],
+                          env=ENVIRONMENT, capture_output=True, check=True)  # fmt: skip
+    assert os.fsencode(json.loads(done.stdout)["output"]) == os.fsencode(tree) + b"/\xff.rgc"
+
+
+def test_a_reader_that_goes_away_is_one_sentence(tree: Path) -> None:
+    Image.fromarray(render(1, 600, 400)).save(tree / "large.png")
+    done = shell(
+        "regcodec encode large.png --model tiny --quiet; regcodec decode large.rgc -o - --format ppm | true", tree
+    )
+    assert done.stderr in (b"", b"Error: large.rgc: Broken pipe.\n")
+
+
 def test_outputs_stand_beside_inputs_unless_told(run: Callable[..., Result], tree: Path) -> None:
     assert run("encode", tree / "a.png", tree / "deep", "-r", *TINY).exit_code == 0
     assert {"a.rgc", "deep/c d.rgc", "deep/er/e.rgc"} <= files(tree)

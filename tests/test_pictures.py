@@ -20,6 +20,7 @@ from PIL import Image, ImageCms
 from regcodec.bitstream.container import Chunk, RgcFile, read_rgc, write_rgc
 from regcodec.codec.alpha import METHODS, read_alpha, smooth_hidden, write_alpha
 from regcodec.codec.decoder import decode_pixels
+from regcodec.codec.depth import bits_a_sample
 from regcodec.codec.metadata import LARGEST_BLOB, orientation
 from regcodec.codec.model import Model
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
@@ -271,6 +272,20 @@ def test_sixteen_bits_are_refused_unless_depth_8_is_asked_for(name: str) -> None
     assert read_picture(data, depth=8).pixels.dtype == np.uint8
 
 
+def test_a_transparent_level_of_16_bits_becomes_alpha() -> None:
+    levels = Image.fromarray(np.arange(6, dtype=np.uint16).reshape(2, 3) * 1000)
+    picture = read_picture(saved(levels, "PNG", transparency=3000), depth=8)
+    np.testing.assert_array_equal(picture.alpha, [[255, 255, 255], [0, 255, 255]])
+
+
+def test_an_avif_file_of_more_than_8_bits_is_recognised() -> None:
+    data = bytearray(saved(colour(), "AVIF"))
+    with Image.open(io.BytesIO(data)) as image:
+        assert bits_a_sample(image, bytes(data)) == 8
+        data[data.find(b"av1C") + 6] |= 0x40  # high_bitdepth
+        assert bits_a_sample(image, bytes(data)) == 10
+
+
 def test_depth_8_rounds_grey_levels() -> None:
     levels = read_picture(DEEP["png-grey"](), depth=8).pixels
     np.testing.assert_array_equal(levels, [[0, 51, 102], [153, 204, 255]])
@@ -352,6 +367,26 @@ def test_a_chunk_given_twice_is_refused(kind: bytes, rich_file: bytes, model: Mo
     twice = RgcFile(**{**file.__dict__, "chunks": (Chunk(kind, file.chunk(kind)), *file.chunks)})
     with pytest.raises(DamagedFileError, match="2 chunks"):
         decode_picture(write_rgc(twice), model)
+
+
+def test_every_truncation_and_changed_byte_of_a_file_with_all_chunks_is_refused(rich_file: bytes, model: Model) -> None:
+    for place in range(len(rich_file)):
+        with pytest.raises(RegcodecError):
+            decode_picture(rich_file[:place], model)
+        changed = bytearray(rich_file)
+        changed[place] ^= 1 << place % 8
+        with pytest.raises(RegcodecError):
+            decode_picture(bytes(changed), model)
+
+
+@pytest.mark.usefixtures("only_tiny")
+def test_verify_looks_into_every_chunk(rich_file: bytes, run: Callable[..., Result], tmp_path: Path) -> None:
+    path = tmp_path / "a.rgc"
+    path.write_bytes(rich_file)
+    assert run("verify", path).exit_code == 0
+    for kind, payload in (HOSTILE["alpha-short"], HOSTILE["exif-method"]):
+        path.write_bytes(with_chunk(rich_file, kind, payload))
+        assert run("verify", path).exit_code == 3
 
 
 def test_an_unknown_ancillary_chunk_is_skipped(rich_file: bytes, model: Model) -> None:

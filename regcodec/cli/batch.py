@@ -94,7 +94,8 @@ def _outcomes(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Outco
     context = multiprocessing.get_context("spawn")  # a fork would copy the networks' threads in mid-air
     pool = ProcessPoolExecutor(min(processes, len(jobs)), context, _begin_worker)
     try:
-        waiting = {pool.submit(_attempt_in_worker, work, job): job for job in jobs}
+        with _main_left_alone():
+            waiting = {pool.submit(_attempt_in_worker, work, job): job for job in jobs}
         for future in as_completed(waiting):
             yield _result(future, waiting[future])
     except BaseException:
@@ -103,6 +104,18 @@ def _outcomes(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Outco
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _main_left_alone() -> Iterator[None]:
+    """Keep new processes from running the program's start-up script again, which would start processes of its own."""
+    script = sys.modules["__main__"].__dict__
+    file = script.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            script["__file__"] = file
 
 
 def _result(future: Future[Outcome], job: Job) -> Outcome:

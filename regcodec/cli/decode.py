@@ -64,7 +64,7 @@ def decode(
     All formats but jpeg are without loss (jpeg: quality 95, 4:4:4). Metadata that a format does not carry is left
     out; the picture looks the same.
     """
-    several = Several(**shared)
+    several = Several.of(**shared)
     from regcodec.codec.writing import FORMATS, format_of
 
     if format_name is None and output not in (None, STANDARD):

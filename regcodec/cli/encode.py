@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -74,7 +75,7 @@ def encode(
 
     Transparency is kept exactly; ICC profile, Exif and XMP are kept unless stripped.
     """
-    several = Several(**shared)
+    several = Several.of(**shared)
     from regcodec.codec.reading import image_suffixes
 
     encoding = Encoding(
@@ -114,8 +115,9 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     if encoding.psnr:
         from regcodec.evaluation.metrics import psnr
 
-        facts["psnr"] = round(psnr(picture.pixels, decoded.pixels), 4)
-        line += f", {facts['psnr']:.2f} dB"
+        decibels = psnr(picture.pixels, decoded.pixels)
+        facts["psnr"] = round(decibels, 4) if math.isfinite(decibels) else None  # JSON has no infinity
+        line += f", {decibels:.2f} dB"
     if encoding.verify:
         line += ", verified"
     write_bytes(job.target, encoded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,41 +51,50 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 
 def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options; the command hands them on as keyword arguments to `Several`."""
+    """Add the options; the command hands them on as keyword arguments to `Several.of`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
+@dataclass(frozen=True, kw_only=True)
 class Several:
-    """The shared options of one call, checked; making it sets the threads, so it comes before any heavy import."""
+    """The shared options of one call, checked."""
 
-    def __init__(
-        self,
+    stripped: frozenset[str]
+    recursive: bool
+    out_dir: Path | None
+    threads: int | None
+    """Of each process."""
+    force: bool
+    skip_existing: bool
+    manner: Manner
+
+    @classmethod
+    def of(
+        cls,
         *,
         strip_names: tuple[str, ...],
-        recursive: bool,
-        out_dir: Path | None,
         jobs: int,
         threads: int | None,
-        force: bool,
-        skip_existing: bool,
         verbose: bool,
         quiet: bool,
         as_json: bool,
-    ) -> None:
-        if force and skip_existing:
+        **others: Any,
+    ) -> Several:
+        """Return the options that click gives; sets the threads, so it comes before any heavy import."""
+        if others["force"] and others["skip_existing"]:
             raise UsageError("--force and --skip-existing contradict each other: give one.")
         if quiet and verbose:
             raise UsageError("--quiet and --verbose contradict each other: give one.")
-        self.stripped = frozenset(STRIPPABLE[1:] if "all" in strip_names else strip_names)
-        self.recursive = recursive
-        self.out_dir = out_dir
-        self.threads = threads_each(threads, jobs)
-        self.force = force
-        self.skip_existing = skip_existing
-        self.manner = Manner(processes=jobs, quiet=quiet, verbose=verbose, as_json=as_json)
-        limit_threads(self.threads)
+        each = threads_each(threads, jobs)
+        limit_threads(each)
+        return cls(
+            stripped=frozenset(STRIPPABLE[1:] if "all" in strip_names else strip_names),
+            threads=each,
+            manner=Manner(processes=jobs, quiet=quiet, verbose=verbose, as_json=as_json),
+            **others,
+        )
 
     def places(self, output: Path | None, suffix: str) -> Places:
         """Return where outputs go."""

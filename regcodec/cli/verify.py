@@ -16,17 +16,23 @@ from regcodec.errors import naming
 @threads_option
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 def verify(file: Path, model: str | None, threads: int | None, quiet: bool) -> None:
-    """Check an .rgc FILE: container, checksums, and that its symbols decode. No picture is made."""
+    """Check an .rgc FILE: container, checksums, and that symbols, transparency and metadata decode.
+
+    No picture is made.
+    """
     limit_threads(threads)
     from regcodec.bitstream.container import read_rgc
     from regcodec.codec.decoder import decode_symbols
     from regcodec.codec.library import find_pack, find_pack_by_id
     from regcodec.codec.model import Model
+    from regcodec.codec.picture import alpha_plane, metadata
     from regcodec.codec.stopwatch import Stopwatch
 
     with naming(file):
         parsed = read_rgc(file.read_bytes())
         path = find_pack(model) if model else find_pack_by_id(parsed.pack_id.hex())
         z, y, _ = decode_symbols(parsed, Model.open(path, threads=threads), Stopwatch())
+        alpha_plane(parsed)
+        metadata(parsed)
     if not quiet:
         click.echo(f"{file}: whole, {z.size + y.size:,} symbols match their checksum", err=True)

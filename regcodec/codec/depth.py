@@ -35,13 +35,17 @@ def bits_a_sample(image: Image.Image, data: bytes = b"") -> int:
 
 
 def reduce_to_eight(image: Image.Image) -> Image.Image:
-    """Return a loaded grey picture of 16 bits as one of 8; other modes Pillow has reduced already."""
+    """Return a loaded grey picture of 16 bits as one of 8 (L; LA if a level is transparent); Pillow reduces others."""
     if not image.mode.startswith("I"):
         return image
     levels = np.asarray(image).astype(np.int64)
     if levels.min() < 0 or levels.max() > 65535:
         raise RegcodecError("the image has samples beyond 16 bits; convert it to 8 bits first.")
-    return Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+    grey = Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+    if "transparency" in image.info:
+        seen = levels != image.info["transparency"]
+        grey.putalpha(Image.fromarray(seen.astype(np.uint8) * np.uint8(255)))
+    return grey
 
 
 def _byte_after(data: bytes, marker: bytes, distance: int) -> int:

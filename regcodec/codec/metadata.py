@@ -5,6 +5,7 @@ Anyone in `codec` may import this file.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 
 from PIL import ExifTags, Image
@@ -64,7 +65,9 @@ def load_exif(exif: bytes | None) -> Image.Exif:
     if exif is None:
         return tags
     try:
-        tags.load(EXIF_PREFIX + exif)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tags.load(EXIF_PREFIX + exif)
     except Exception:  # Pillow's parser raises whatever comes to hand
         return Image.Exif()
     return tags

@@ -60,9 +60,13 @@ def decode_picture(data: bytes, model: Model, *, clock: Stopwatch | None = None)
     """Return the picture of an .rgc file. Raises what `decode_pixels` raises."""
     pixels = decode_pixels(data, model, clock=clock)
     file = read_rgc(data)
-    alpha = file.optional_chunk(ALPHA)
-    plane = None if alpha is None else read_alpha(alpha, file.height, file.width)
-    return Picture(pixels=pixels, alpha=plane, **metadata(file))
+    return Picture(pixels=pixels, alpha=alpha_plane(file), **metadata(file))
+
+
+def alpha_plane(file: RgcFile) -> Pixels | None:
+    """Return the alpha plane of a file, None where there is none."""
+    payload = file.optional_chunk(ALPHA)
+    return None if payload is None else read_alpha(payload, file.height, file.width)
 
 
 def metadata(file: RgcFile) -> dict[str, bytes]:
