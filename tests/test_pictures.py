@@ -28,6 +28,7 @@ from regcodec.codec.reading import image_suffixes, picture_of, read_picture
 from regcodec.codec.strip import strip, to_srgb
 from regcodec.codec.writing import FORMATS, to_image, write_picture
 from regcodec.errors import DamagedFileError, LimitError, RegcodecError, UsageError
+from tests import reference_decoder
 from tests.images import render
 
 WIDTH, HEIGHT = 70, 50
@@ -139,6 +140,15 @@ def test_every_method_of_the_alpha_chunk_decodes(number: int) -> None:
     alpha = (soft_alpha() > 128).astype(np.uint8) * np.uint8(255) if number == 4 else soft_alpha()
     payload = bytes([number]) + zlib.compress(METHODS[number].apply(alpha).tobytes())
     np.testing.assert_array_equal(read_alpha(payload, HEIGHT, WIDTH), alpha)
+
+
+@pytest.mark.parametrize("number", METHODS)
+def test_the_reference_decoder_reads_alpha_and_metadata_alike(number: int, rich_file: bytes) -> None:
+    alpha = (soft_alpha() > 128).astype(np.uint8) * np.uint8(255) if number == 4 else soft_alpha()
+    payload = bytes([number]) + zlib.compress(METHODS[number].apply(alpha).tobytes())
+    data = with_chunk(rich_file, b"A", payload)
+    assert reference_decoder.decode_alpha(data) == alpha.tolist()
+    assert reference_decoder.decode_metadata(data) == {"i": SRGB, "e": exif_bytes(), "x": XMP}
 
 
 def test_a_mask_on_a_kodak_sized_picture_costs_at_most_150_bytes() -> None:
