@@ -53,6 +53,13 @@ def colour() -> Image.Image:
     return Image.fromarray(render(1, WIDTH, HEIGHT))
 
 
+def lab() -> Image.Image:
+    srgb, wanted = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    converted = ImageCms.profileToProfile(colour(), srgb, wanted, outputMode="LAB")
+    assert converted is not None
+    return converted
+
+
 def soft_alpha() -> np.ndarray:
     ramp = np.linspace(0, 255, WIDTH).astype(np.uint8)
     return np.broadcast_to(ramp, (HEIGHT, WIDTH)).copy()
@@ -99,6 +106,7 @@ STILLS: dict[str, tuple[Callable[[], bytes], str]] = {
     "mpo-of-a-phone": (lambda: saved(colour(), "MPO", save_all=True, append_images=[colour()]), "RGB"),
     "cmyk-jpeg": (lambda: saved(colour().convert("CMYK"), "JPEG"), "RGB"),
     "cmyk-tiff": (lambda: saved(colour().convert("CMYK"), "TIFF"), "RGB"),
+    "lab-tiff": (lambda: saved(lab(), "TIFF"), "RGB"),
     "ycbcr-tiff": (lambda: saved(colour().convert("YCbCr"), "TIFF"), "RGB"),
     "gif": (lambda: saved(colour(), "GIF"), "RGB"),
     "webp": (lambda: saved(transparent(), "WEBP"), "RGBA"),
@@ -243,6 +251,21 @@ def test_a_stripped_profile_leaves_srgb_colours_and_srgb_pixels_alone() -> None:
     wide = strip(Picture(pixels=pixels, icc=wide_profile()), {"icc"})
     assert np.abs(wide.pixels.astype(int) - pixels).mean() > 5
     np.testing.assert_array_equal(to_srgb(pixels, b"no profile"), pixels)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: saved(colour().convert("CMYK"), "TIFF"),
+        lambda: saved(colour().convert("CMYK"), "JPEG", quality=98, subsampling=0),
+        lambda: saved(lab(), "TIFF"),
+        lambda: saved(colour().convert("CMYK"), "TIFF", icc_profile=b"no profile"),
+    ],
+)
+def test_other_colour_spaces_become_the_same_colours_in_srgb(data: Callable[[], bytes]) -> None:
+    picture = read_picture(data())
+    assert picture.icc is None
+    assert np.abs(picture.pixels.astype(int) - np.asarray(colour())).mean() < 3
 
 
 def test_an_rgb_picture_with_a_profile_keeps_pixels_and_profile() -> None:
