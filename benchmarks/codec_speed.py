@@ -24,7 +24,7 @@ from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import encode_pixels
 from regcodec.codec.library import find_pack
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import read_image
+from regcodec.codec.reading import read_picture
 from regcodec.codec.stopwatch import Stopwatch
 
 PEER = """
@@ -99,7 +99,7 @@ def _seconds(command: list[str], repeats: int) -> float:
 
 def _parts(pack: Path, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """Return medians of the parts, each repeat with a fresh model as in a fresh process."""
-    pixels = read_image(options.image.read_bytes())
+    pixels = read_picture(options.image.read_bytes()).pixels
     walks: list[list[dict[str, float]]] = [[], []]
     for _ in range(options.repeats):
         model, clock = Model.open(pack), Stopwatch()

@@ -6,7 +6,6 @@ Anyone may import this file.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +26,10 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix); move it there on success, remove it on any failure."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    temporary = path.with_name(f".{os.urandom(8).hex()}{path.suffix}")
+    try:  # before the file exists: a signal may come at any moment
+        temporary.touch(exist_ok=False)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
@@ -45,9 +42,3 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path` through `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -83,21 +83,21 @@ def read_container(rgc: bytes) -> tuple[dict, bytes]:
     chunks = f.varint(1, 65535)
     f.check_crc(0)
 
-    payload = None
+    found: dict[str, bytes] = {}
     for _ in range(chunks):
         start = f.at
         kind = chr(f.byte())
         refuse_unless(kind.isascii() and kind.isalpha(), "chunk type is not a letter")
         content = f.take(f.varint(0, 2**40))
         f.check_crc(start)
-        if kind == "S":
-            refuse_unless(payload is None, "two S chunks")
-            payload = content
+        if kind in "SAiex":
+            refuse_unless(kind not in found, f"two {kind} chunks")
+            found[kind] = content
         else:
             refuse_unless(kind.islower(), "unknown critical chunk")
-    refuse_unless(payload is not None, "no S chunk")
+    refuse_unless("S" in found, "no S chunk")
     refuse_unless(f.at == len(rgc), "bytes after the last chunk")
-    return header, payload
+    return {**header, "found": found}, found["S"]
 
 
 # Section 2: the range coder, the tables, the escapes
@@ -236,6 +236,54 @@ def entropy_parameters(z: list, entropy: dict, arrays: dict, gain: int) -> list:
         a = layer(declared["kind"], a, weight, bias, shift, declared["limit"], declared["slope"])
     bits = entropy["gain_bits"]
     return [[[(2 * clamp(v, 2**30) * gain + 2**bits) >> (bits + 1) for v in row] for row in plane] for plane in a]
+
+
+# Sections 6 and 7: alpha and metadata
+
+
+def inflate(stream: bytes) -> bytes:
+    expander = zlib.decompressobj()
+    try:
+        expanded = expander.decompress(stream)
+    except zlib.error:
+        expanded = b""
+    refuse_unless(expander.eof and not expander.unused_data, "a damaged zlib stream")
+    return expanded
+
+
+def decode_alpha(rgc: bytes) -> list[list[int]] | None:
+    """Rows of the alpha plane, sample by sample."""
+    header, _ = read_container(rgc)
+    payload, w, h = header["found"].get("A"), header["width"], header["height"]
+    if payload is None:
+        return None
+    refuse_unless(len(payload) > 0 and payload[0] <= 4, "method")
+    method, data = payload[0], inflate(payload[1:])
+    length = -(-w // 8) if method == 4 else w
+    refuse_unless(len(data) == length * h, "not the rows of the picture")
+    rows: list[list[int]] = []
+    for r in range(h):
+        above = rows[r - 1] if r else [0] * length
+        row: list[int] = []
+        for c in range(length):
+            byte, left, up, corner = data[r * length + c], row[c - 1] if c else 0, above[c], above[c - 1] if c else 0
+            predictions = {0: 0, 1: left, 2: up, 3: left + up - corner}
+            row.append(byte ^ up if method == 4 else (byte + predictions[method]) % 256)
+        rows.append(row)
+    if method == 4:
+        return [[255 * (row[c // 8] >> (7 - c % 8) & 1) for c in range(w)] for row in rows]
+    return rows
+
+
+def decode_metadata(rgc: bytes) -> dict[str, bytes]:
+    """Chunk type to contents, of i, e and x."""
+    contents = {}
+    for kind, payload in read_container(rgc)[0]["found"].items():
+        if kind in "iex":
+            refuse_unless(payload[:1] in (b"\0", b"\1"), "method")
+            contents[kind] = inflate(payload[1:]) if payload[0] else payload[1:]
+            refuse_unless(len(contents[kind]) <= 2**24, "too long")
+    return contents
 
 
 # Sections 4 and 5: the pack

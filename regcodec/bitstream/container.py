@@ -51,7 +51,10 @@ CHUNK_LENGTH = Varint(0, 2**40)
 CHUNK_CRC = U32()
 
 SYMBOLS = b"S"
-KNOWN_CHUNKS = frozenset({SYMBOLS})
+ALPHA = b"A"
+ICC, EXIF, XMP = b"i", b"e", b"x"
+KNOWN_CHUNKS = frozenset({SYMBOLS, ALPHA})
+"""Critical chunks; a picture has transparency when it has an alpha chunk, whatever its layout."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ class RgcFile:
         if len(found) != 1:
             raise DamagedFileError(f"the file has {len(found)} chunks of type {wanted.decode()}, not one.")
         return found[0]
+
+    def optional_chunk(self, wanted: bytes) -> bytes | None:
+        """Return the payload of the only chunk of a type, None if there is none."""
+        return self.chunk(wanted) if any(c.type == wanted for c in self.chunks) else None
 
     def symbols(self, tile: int, tiles: int) -> bytes:
         """Return the payload of a tile's symbols chunk; a picture has one for each of its `tiles`."""

@@ -1,82 +1,118 @@
-"""`regcodec decode`: an .rgc file to an image file."""
+"""`regcodec decode`: .rgc files to image files."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from regcodec.cli.threads import limit_threads, max_pixels_option, model_option, threads_option
+from regcodec.cli.batch import Success, run_batch
+from regcodec.cli.plan import Job, plan
+from regcodec.cli.several import Several, batch_options
+from regcodec.cli.streams import STANDARD, read_bytes, write_bytes
+from regcodec.cli.threads import model_option
 from regcodec.errors import UsageError, naming
 
-FORMATS = {".png": "PNG", ".ppm": "PPM", ".pgm": "PPM", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
-"""Lossless formats by suffix."""
+FORMAT_NAMES = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """What one call asks of every file."""
+
+    several: Several
+    model: str | None
+    format_name: str | None
+    region: tuple[int, int, int, int] | None
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help=f"Output image, {' '.join(FORMATS)}  [default: the file's name with .png]",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Output image, - for standard output  [default: the file's name with the format's suffix]",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(FORMAT_NAMES),
+    help="Format of the image  [default: by the output's suffix, else png]",
 )
 @model_option
-@threads_option
-@max_pixels_option
 @click.option(
     "--region",
     metavar="X,Y,W,H",
     callback=lambda _context, _option, text: None if text is None else _region(text),
     help="Only this rectangle, in pixels from the top left; no other tiles are decoded.",
 )
-@click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
-@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@batch_options
+@click.pass_context
 def decode(
-    file: Path,
+    ctx: click.Context,
+    files: tuple[Path, ...],
     output: Path | None,
+    format_name: str | None,
     model: str | None,
-    threads: int | None,
-    max_pixels: int,
     region: tuple[int, int, int, int] | None,
-    force: bool,
-    quiet: bool,
+    **shared: Any,
 ) -> None:
-    """Decompress an .rgc FILE into an image.
+    """Decompress .rgc files into images. FILE is a file, a directory with -r, or - for standard input.
 
     \b
     regcodec decode photo.rgc -o photo.png
+    regcodec decode -r small --out-dir photos --format webp
+    regcodec decode - < photo.rgc | display
+
+    All formats but jpeg are without loss (jpeg: quality 95, 4:4:4). Metadata that a format does not carry is left
+    out; the picture looks the same.
     """
-    limit_threads(threads)
-    from regcodec.codec.decoder import decode_pixels
-    from regcodec.codec.library import find_pack
-    from regcodec.codec.model import Model
-    from regcodec.codec.pixels import write_image
+    several = Several.of(**shared)
+    from regcodec.codec.writing import FORMATS, format_of
+
+    if format_name is None and output not in (None, STANDARD):
+        with naming(output):
+            format_of(output.suffix)  # before anything is decoded
+    decoding = Decoding(several=several, model=model, format_name=format_name, region=region)
+    places = several.places(output, FORMATS[format_name or "png"].suffixes[0])
+    planned = plan(files, places, recursive=several.recursive, wanted=lambda: (".rgc",))
+    ctx.exit(run_batch(planned, partial(decode_file, decoding=decoding), several.manner))
+
+
+def decode_file(job: Job, decoding: Decoding) -> Success:
+    """Decode one file; raises `RegcodecError` and `OSError`."""
+    from regcodec.codec.opened import model_for_decoding
+    from regcodec.codec.picture import decode_picture
+    from regcodec.codec.stopwatch import Stopwatch
+    from regcodec.codec.strip import strip
     from regcodec.codec.tiles import Box
-    from regcodec.files import refuse_existing, write_atomically
+    from regcodec.codec.writing import FORMATS, format_of, write_picture
 
-    target = output or file.with_suffix(".png")
-    if target.suffix.lower() not in FORMATS:
-        raise UsageError(f"{target}: writes {' '.join(FORMATS)}. Choose one of these suffixes.")
-    refuse_existing(target, force=force)
-    data = file.read_bytes()
-    with naming(file):
-        pixels = decode_pixels(
-            data,
-            Model.open(find_pack(model) if model else _pack_of(data), threads=threads),  # freed before writing
-            region=Box(*region) if region else None,
-            max_pixels=max_pixels,
-        )
-    write_atomically(target, write_image(pixels, FORMATS[target.suffix.lower()]))
-    if not quiet:
-        click.echo(f"{target}: {pixels.shape[1]}x{pixels.shape[0]}", err=True)
-
-
-def _pack_of(data: bytes) -> Path:
-    from regcodec.bitstream.container import read_rgc
-    from regcodec.codec.library import find_pack_by_id
-
-    return find_pack_by_id(read_rgc(data, every_tile=False).pack_id.hex())
+    several = decoding.several
+    if (existing := several.existing(job)) is not None:
+        return existing
+    start, clock = time.perf_counter(), Stopwatch()
+    data = read_bytes(job.source)
+    named = decoding.format_name or ("png" if job.target == STANDARD else None)
+    format_ = FORMATS[named] if named else format_of(job.target.suffix)
+    with naming(job.source):
+        model = model_for_decoding(data, decoding.model, several.threads)
+        region = Box(*decoding.region) if decoding.region else None
+        decoded = decode_picture(data, model, region=region, max_pixels=several.max_pixels, clock=clock)
+        picture = strip(decoded, several.stripped)
+        image = write_picture(picture, format_)
+    write_bytes(job.target, image)
+    seconds = round(time.perf_counter() - start, 4)
+    facts = {"width": picture.width, "height": picture.height, "bytes": len(image), "seconds": seconds}
+    line = f"{picture.width}x{picture.height}"
+    if several.manner.verbose:
+        line += f", {clock.line(seconds)}"
+    return Success(job, facts, line)
 
 
 def _region(text: str) -> tuple[int, int, int, int]:

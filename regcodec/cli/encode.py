@@ -1,19 +1,43 @@
-"""`regcodec encode`: an image file to an .rgc file."""
+"""`regcodec encode`: image files to .rgc files."""
 
 from __future__ import annotations
 
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from regcodec.cli.threads import limit_threads, max_pixels_option, model_option, threads_option
+from regcodec.cli.batch import Success, run_batch
+from regcodec.cli.plan import Job, plan
+from regcodec.cli.several import Several, batch_options
+from regcodec.cli.streams import read_bytes, write_bytes
+from regcodec.cli.threads import model_option
 from regcodec.errors import naming
 
 
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What one call asks of every file."""
+
+    several: Several
+    quality: float
+    model: str | None
+    depth: int | None
+    verify: bool
+    psnr: bool
+
+
 @click.command()
-@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Output file  [default: the image's name with .rgc]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Output file, - for standard output  [default: the image's name with .rgc]",
 )
 @click.option(
     "-q",
@@ -24,47 +48,80 @@ from regcodec.errors import naming
     help="1 to 8, from small to good; the qualities a pack has: regcodec info PACK.",
 )
 @model_option
+@click.option(
+    "--depth", type=click.Choice(["8"]), help="Reduce samples of more than 8 bits, which are refused otherwise."
+)
 @click.option("--verify", is_flag=True, help="Decode the result before reporting success.")
-@threads_option
-@max_pixels_option
-@click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
-@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--psnr", is_flag=True, help="Decode the result and tell its PSNR in dB, over 8-bit samples.")
+@batch_options
+@click.pass_context
 def encode(
-    image: Path,
+    ctx: click.Context,
+    images: tuple[Path, ...],
     output: Path | None,
     quality: float,
     model: str | None,
+    depth: str | None,
     verify: bool,
-    threads: int | None,
-    max_pixels: int,
-    force: bool,
-    quiet: bool,
+    psnr: bool,
+    **shared: Any,
 ) -> None:
-    """Compress IMAGE (8-bit RGB or grey) into an .rgc file.
+    """Compress images into .rgc files. IMAGE is a file, a directory with -r, or - for standard input.
 
     \b
     regcodec encode photo.png -q 3 -o photo.rgc
+    regcodec encode -r photos --out-dir small --jobs 4
+    convert photo.tif png:- | regcodec encode - > photo.rgc
+
+    Transparency is kept exactly; ICC profile, Exif and XMP are kept unless stripped.
     """
-    limit_threads(threads)
-    from regcodec.codec.encoder import encode_pixels
-    from regcodec.codec.library import find_pack
-    from regcodec.codec.model import Model
-    from regcodec.codec.pixels import read_image
-    from regcodec.files import refuse_existing, write_atomically
+    several = Several.of(**shared)
+    from regcodec.codec.reading import image_suffixes
 
-    target = output or image.with_suffix(".rgc")
-    refuse_existing(target, force=force)
-    with naming(image):
-        pixels = read_image(image.read_bytes(), max_pixels=max_pixels)
-    opened = Model.open(find_pack(model), threads=threads)
-    data = encode_pixels(pixels, opened, quality, max_pixels=max_pixels)
-    if verify:
-        from regcodec.codec.decoder import decode_pixels
+    encoding = Encoding(
+        several=several, quality=quality, model=model, depth=int(depth) if depth else None, verify=verify, psnr=psnr
+    )
+    planned = plan(images, several.places(output, ".rgc"), recursive=several.recursive, wanted=image_suffixes)
+    ctx.exit(run_batch(planned, partial(encode_file, encoding=encoding), several.manner))
 
-        with naming(f"{image}: the encoded file does not decode"):
-            decode_pixels(data, opened, max_pixels=max_pixels)
-    write_atomically(target, data)
-    if not quiet:
-        bpp = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
-        checked = ", verified" if verify else ""
-        click.echo(f"{target}: {len(data):,} bytes, {bpp:.3f} bpp{checked}", err=True)
+
+def encode_file(job: Job, encoding: Encoding) -> Success:
+    """Encode one file; raises `RegcodecError` and `OSError`."""
+    from regcodec.codec.opened import model_for_encoding
+    from regcodec.codec.picture import decode_picture, encode_picture
+    from regcodec.codec.reading import read_picture
+    from regcodec.codec.stopwatch import Stopwatch
+
+    several = encoding.several
+    if (existing := several.existing(job)) is not None:
+        return existing
+    start, clock = time.perf_counter(), Stopwatch()
+    data = read_bytes(job.source)
+    with naming(job.source):
+        picture = read_picture(data, stripped=several.stripped, depth=encoding.depth, max_pixels=several.max_pixels)
+    model = model_for_encoding(encoding.model, several.threads)
+    with naming(job.source):
+        encoded = encode_picture(picture, model, encoding.quality, max_pixels=several.max_pixels, clock=clock)
+    facts: dict[str, Any] = {
+        "width": picture.width,
+        "height": picture.height,
+        "bytes": len(encoded),
+        "bpp": round(8 * len(encoded) / (picture.width * picture.height), 5),
+    }
+    line = f"{len(encoded):,} bytes, {facts['bpp']:.3f} bpp"
+    if encoding.verify or encoding.psnr:
+        with naming(f"{job.source}: the encoded file does not decode"):
+            decoded = decode_picture(encoded, model, max_pixels=several.max_pixels)
+    if encoding.psnr:
+        from regcodec.evaluation.metrics import psnr
+
+        decibels = psnr(picture.pixels, decoded.pixels)
+        facts["psnr"] = round(decibels, 4) if math.isfinite(decibels) else None  # JSON has no infinity
+        line += f", {decibels:.2f} dB"
+    if encoding.verify:
+        line += ", verified"
+    write_bytes(job.target, encoded)
+    facts["seconds"] = round(time.perf_counter() - start, 4)
+    if several.manner.verbose:
+        line += f", {clock.line(facts['seconds'])}"
+    return Success(job, facts, line)

@@ -22,11 +22,11 @@ def info(file: str, as_json: bool) -> None:
     if path.is_file():
         with path.open("rb") as opened:
             is_rgc = opened.read(4) == MAGIC[:4]
-        facts = _rgc_facts(path) if is_rgc or path.suffix == ".rgc" else _pack_facts(path)
+        facts = _rgc_facts(path) if is_rgc or path.suffix == ".rgc" else pack_facts(path)
     else:
         from regcodec.codec.library import find_pack
 
-        facts = _pack_facts(find_pack(file))
+        facts = pack_facts(find_pack(file))
     if as_json:
         click.echo(json.dumps(facts))
         return
@@ -64,7 +64,8 @@ def _rgc_facts(path: Path) -> dict[str, Any]:
     return {**facts, "pack": pack.name + experimental, "quality": row.q if row else "not in the pack"}
 
 
-def _pack_facts(path: Path) -> dict[str, Any]:
+def pack_facts(path: Path) -> dict[str, Any]:
+    """Return what a pack says about itself, its manifest included."""
     from regcodec.codec.pack import read_pack
 
     pack = read_pack(path)

@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from regcodec import __version__
 from regcodec.cli.decode import decode
 from regcodec.cli.encode import encode
 from regcodec.cli.evaluate import eval_command
 from regcodec.cli.export import export
 from regcodec.cli.info import info
+from regcodec.cli.models import models
 from regcodec.cli.train import train
 from regcodec.cli.verify import verify
+from regcodec.cli.version import show_version
 from regcodec.errors import RegcodecError
 
 
@@ -30,7 +31,14 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="regcodec")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show this version, the formats, and the versions of what decides results.",
+)
 def main() -> None:
     """A learned image codec: real bitstreams, exact entropy coding.
 
@@ -38,5 +46,5 @@ def main() -> None:
     """
 
 
-for _command in (encode, decode, eval_command, train, export, verify, info):
+for _command in (encode, decode, eval_command, train, export, verify, info, models):
     main.add_command(_command)

@@ -7,12 +7,24 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 threads_option: Callable[[Any], Any] = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads for the networks  [default: all cores]"
 )
+
+
+def _complete_packs(ctx: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    from regcodec.codec.library import packs
+
+    names = [CompletionItem(name) for name in packs() if name.startswith(begun)]
+    return names or [CompletionItem(begun, type="file")]
+
+
 model_option: Callable[[Any], Any] = click.option(
-    "--model", help="Pack, by file or by name (regcodec info NAME describes it)."
+    "--model",
+    help="Pack, by file or by name (regcodec models lists them).",
+    shell_complete=_complete_packs,
 )
 max_pixels_option: Callable[[Any], Any] = click.option(
     "--max-pixels",

@@ -17,12 +17,16 @@ from regcodec.errors import naming
 @max_pixels_option
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 def verify(file: Path, model: str | None, threads: int | None, max_pixels: int, quiet: bool) -> None:
-    """Check an .rgc FILE: container, checksums, and that its symbols decode. No picture is made."""
+    """Check an .rgc FILE: container, checksums, and that symbols, transparency and metadata decode.
+
+    No picture is made.
+    """
     limit_threads(threads)
     from regcodec.bitstream.container import read_rgc
     from regcodec.codec.decoder import decode_symbols
     from regcodec.codec.library import find_pack, find_pack_by_id
     from regcodec.codec.model import Model
+    from regcodec.codec.picture import alpha_plane, metadata
     from regcodec.codec.pixels import refuse_size
     from regcodec.codec.stopwatch import Stopwatch
 
@@ -36,5 +40,7 @@ def verify(file: Path, model: str | None, threads: int | None, max_pixels: int, 
             with grid.naming(tile):
                 z, y, _ = decode_symbols(parsed, opened, Stopwatch(), tile)
             symbols += z.size + y.size
+        alpha_plane(parsed, max_pixels=max_pixels)
+        metadata(parsed)
     if not quiet:
         click.echo(f"{file}: whole, {symbols:,} symbols match their checksum", err=True)

@@ -18,9 +18,17 @@ from regcodec.coding.range_coder import SymbolEncoder
 
 
 def encode_pixels(
-    pixels: Pixels, model: Model, quality: float, *, max_pixels: int = MAX_PIXELS, clock: Stopwatch | None = None
+    pixels: Pixels,
+    model: Model,
+    quality: float,
+    *,
+    extras: tuple[Chunk, ...] = (),
+    max_pixels: int = MAX_PIXELS,
+    clock: Stopwatch | None = None,
 ) -> bytes:
     """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q that the pack has.
+
+    `extras` are written before the symbols: `picture` puts alpha and metadata there.
 
     Raises `UsageError` for another quality, `LimitError` for a picture that is too large.
     """
@@ -39,7 +47,7 @@ def encode_pixels(
             width=width,
             height=height,
             layout=Layout.GREY if pixels.ndim == 2 else Layout.RGB,
-            chunks=tuple(chunks),
+            chunks=(*extras, *chunks),
         )
     )
 

@@ -22,3 +22,8 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - start
+
+    def line(self, total: float) -> str:
+        """Return `total` seconds and their parts as a person reads them."""
+        parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.seconds.items())
+        return f"{total:.2f} s ({parts})"

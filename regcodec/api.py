@@ -1,0 +1,111 @@
+"""The Python interface: a picture to bytes and back. docs/python.md shows it at work.
+
+    import regcodec
+    data = regcodec.encode(image, quality=3)
+    image = regcodec.decode(data)
+
+Packs are found as on the command line and opened once a process. Every failure is a `regcodec.RegcodecError`. Users and
+`plugin` import this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from regcodec.codec.opened import model_for_decoding, model_for_encoding
+from regcodec.codec.picture import Picture, decode_picture, encode_picture
+from regcodec.codec.reading import picture_of, read_picture
+from regcodec.codec.strip import STRIPPABLE
+from regcodec.codec.strip import strip as without
+from regcodec.codec.writing import to_image
+from regcodec.errors import RegcodecError, UsageError, naming
+
+Metadata = Literal["exif", "icc", "xmp"]
+
+
+def encode(
+    image: Image.Image | npt.NDArray[np.uint8] | str | PathLike[str],
+    quality: float = 3.0,
+    *,
+    model: str | PathLike[str] | None = None,
+    strip: Collection[Metadata] = (),
+    depth: Literal[8] | None = None,
+    threads: int | None = None,
+) -> bytes:
+    """Return the .rgc file of a picture.
+
+    image    a Pillow image of any mode, uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], or the path of an image file
+    quality  1 to 8, one that the pack has
+    model    a pack by name or file; None is the default pack
+    strip    metadata to leave out: profiles after conversion to sRGB, Exif after turning the picture upright
+    depth    8 reduces images of more than 8 bits a sample, which are refused otherwise
+    threads  for the networks; None is all cores
+
+    Raises `RegcodecError`: a quality that the pack does not have, a picture that is animated, deep or too large.
+    """
+    names = _checked(strip)
+    picture = _picture(image, names, depth)
+    return encode_picture(picture, model_for_encoding(_name(model), threads), quality)
+
+
+def decode(
+    data: bytes | str | PathLike[str],
+    *,
+    model: str | PathLike[str] | None = None,
+    strip: Collection[Metadata] = (),
+    threads: int | None = None,
+) -> Image.Image:
+    """Return the picture of an .rgc file, its bytes or its path: mode RGB, L, RGBA or LA, metadata in `info`.
+
+    `model` names a pack; None is the one that the file names. Raises `RegcodecError` for anything but an intact file.
+    """
+    names = _checked(strip)
+    if not isinstance(data, bytes):
+        with naming(data):
+            return decode(_read(data), model=model, strip=strip, threads=threads)
+    return to_image(without(decode_picture(data, model_for_decoding(data, _name(model), threads)), names))
+
+
+def _picture(
+    image: Image.Image | npt.NDArray[np.uint8] | str | PathLike[str], names: frozenset[str], depth: int | None
+) -> Picture:
+    if isinstance(image, Image.Image):
+        return picture_of(image, stripped=names, depth=depth)
+    if isinstance(image, np.ndarray):
+        return picture_of(_image_of(image))
+    with naming(image):
+        return read_picture(_read(image), stripped=names, depth=depth)
+
+
+def _image_of(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not 1 <= channels <= 4 or not pixels.size:
+        raise UsageError(
+            f"an array of {pixels.dtype} {list(pixels.shape)} is no picture; pass uint8 [H, W, 3] or [H, W]."
+        )
+    return Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and channels == 1 else pixels)
+
+
+def _read(path: str | PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise RegcodecError(f"{error.strerror}.") from error
+
+
+def _name(model: str | PathLike[str] | None) -> str | None:
+    return None if model is None else fspath(model)
+
+
+def _checked(names: Collection[Metadata]) -> frozenset[str]:
+    unknown = sorted(set(names) - set(STRIPPABLE))
+    if unknown or isinstance(names, str):
+        raise UsageError(f"strip={names!r}: a collection of {', '.join(STRIPPABLE)}.")
+    return frozenset(names)

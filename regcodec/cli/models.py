@@ -1,0 +1,63 @@
+"""`regcodec models`: the packs at hand and their cards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regcodec.errors import RegcodecError
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a pack, with its whole manifest.")
+def models(as_json: bool) -> None:
+    """List the packs at hand with their cards; regcodec info NAME tells all of one.
+
+    Packs are looked for in $REGCODEC_MODELS (folders, separated as in PATH), in the installed package, and in models/
+    of a checkout. Of two with one name the first is taken.
+    """
+    from regcodec.cli.info import pack_facts
+    from regcodec.codec.library import DEFAULT, pack_folders, packs
+
+    at_hand = packs()
+    if not at_hand and not as_json:
+        searched = ", ".join(str(folder) for folder in pack_folders()) or "no folders"
+        click.echo(f"No packs are at hand ({searched}). Set REGCODEC_MODELS.", err=True)
+    for name, path in at_hand.items():
+        facts = _facts(path, pack_facts) | {"default": name == DEFAULT}
+        click.echo(json.dumps(facts) if as_json else "\n".join(_card(facts)))
+
+
+def _facts(path: Path, pack_facts: Any) -> dict[str, Any]:
+    try:
+        return dict(pack_facts(path))
+    except RegcodecError as error:
+        return {"pack": path.stem, "file": str(path), "error": str(error)}
+
+
+def _card(facts: dict[str, Any]) -> Iterator[str]:
+    yield facts["pack"] + (" (default)" if facts["default"] else "")
+    if "error" in facts:
+        yield f"    {facts['error']}"
+        return
+    state = ", experimental" if facts.get("experimental") else ""
+    yield f"    {facts['architecture']}, {facts['bytes'] / 1e6:.1f} MB, id {facts['pack_id']}{state}"
+    yield "    qualities " + " ".join(f"{row['q']:g}" for row in facts["qualities"])
+    if training := facts.get("training"):
+        yield "    " + _training(training)
+    yield f"    {facts['file']}"
+
+
+def _training(training: dict[str, Any]) -> str:
+    """Return one line on how a pack was trained, from what its manifest has."""
+    data, regularizer = training.get("data", {}), training.get("regularizer", {})
+    said = [f"trained for {training.get('finished_steps', training.get('steps', '?'))} steps"]
+    if data:
+        said.append(f"on {data.get('images', '?')} images")
+    if regularizer.get("name", "none") != "none":
+        said.append(f"with {regularizer['name']}")
+    return " ".join(said)

@@ -1,0 +1,117 @@
+"""The options that `encode` and `decode` share: where outputs go, how several files are done, what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regcodec.cli.batch import Manner, Success, threads_each
+from regcodec.cli.plan import Job, Places
+from regcodec.cli.streams import STANDARD, refuse_terminal
+from regcodec.cli.threads import limit_threads, max_pixels_option, threads_option
+from regcodec.errors import UsageError
+from regcodec.files import refuse_existing
+
+STRIPPABLE = ("all", "exif", "icc", "xmp")
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--strip",
+        "strip_names",
+        type=click.Choice(STRIPPABLE),
+        multiple=True,
+        help="Leave out metadata; may be repeated. The picture looks the same: colours without their profile become "
+        "sRGB, pixels without their orientation are turned.",
+    ),
+    click.option("-r", "--recursive", is_flag=True, help="Take the files in directories, at any depth."),
+    click.option(
+        "--out-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Directory for the outputs, made where missing; directories keep their tree  [default: beside the inputs]",
+    ),
+    click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        default=1,
+        show_default=True,
+        help="Processes for several files; they share the cores.",
+    ),
+    threads_option,
+    max_pixels_option,
+    click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
+    click.option("--skip-existing", is_flag=True, help="Leave files alone whose output is there."),
+    click.option("-v", "--verbose", is_flag=True, help="Say where the time goes, file by file."),
+    click.option("--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a file on standard output."),
+)
+
+
+def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options; the command hands them on as keyword arguments to `Several.of`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """The shared options of one call, checked."""
+
+    stripped: frozenset[str]
+    recursive: bool
+    out_dir: Path | None
+    threads: int | None
+    """Of each process."""
+    max_pixels: int
+    force: bool
+    skip_existing: bool
+    manner: Manner
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        strip_names: tuple[str, ...],
+        jobs: int,
+        threads: int | None,
+        verbose: bool,
+        quiet: bool,
+        as_json: bool,
+        **others: Any,
+    ) -> Several:
+        """Return the options that click gives; sets the threads, so it comes before any heavy import."""
+        if others["force"] and others["skip_existing"]:
+            raise UsageError("--force and --skip-existing contradict each other: give one.")
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose contradict each other: give one.")
+        each = threads_each(threads, jobs)
+        limit_threads(each)
+        return cls(
+            stripped=frozenset(STRIPPABLE[1:] if "all" in strip_names else strip_names),
+            threads=each,
+            manner=Manner(processes=jobs, quiet=quiet, verbose=verbose, as_json=as_json),
+            **others,
+        )
+
+    def places(self, output: Path | None, suffix: str) -> Places:
+        """Return where outputs go."""
+        return Places(output=output, out_dir=self.out_dir, suffix=suffix)
+
+    def existing(self, job: Job) -> Success | None:
+        """Return the outcome of a job done already, None for one to do; raise `UsageError` where it may not be done."""
+        if job.target == STANDARD:
+            refuse_terminal(job.target)
+            if self.manner.as_json:
+                raise UsageError("--json and the output share standard output. Name a file with -o.")
+            return None
+        if self.skip_existing and job.target.is_file():
+            return Success(job, line="exists, skipped", skipped=True)
+        if self.out_dir is not None:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+        refuse_existing(job.target, force=self.force)
+        return None

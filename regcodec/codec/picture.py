@@ -1,0 +1,96 @@
+"""A whole picture, and its way into an .rgc file and back: the colour planes and what comes with them.
+
+    pixels  uint8 [H, W, 3] RGB or [H, W] grey      coded by the networks (chunk S)
+    alpha   uint8 [H, W]                            coded without loss (chunk A)
+    icc, exif, xmp                                  kept as they are (chunks i, e, x)
+
+The pixels are as stored: an orientation other than upright stays a tag in `exif`. `reading` makes pictures of image
+files, `writing` makes image files of pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regcodec.bitstream.container import ALPHA, EXIF, ICC, XMP, Chunk, RgcFile, read_rgc
+from regcodec.codec.alpha import read_alpha, smooth_hidden, write_alpha
+from regcodec.codec.decoder import decode_pixels
+from regcodec.codec.encoder import encode_pixels
+from regcodec.codec.metadata import NAMES, read_blob, write_blob
+from regcodec.codec.model import Model
+from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
+from regcodec.codec.stopwatch import Stopwatch
+from regcodec.codec.tiles import Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """None stands for what the picture does not have; an opaque alpha plane is none."""
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    icc: bytes | None = None
+    """ICC profile of `pixels`; without one they are sRGB."""
+    exif: bytes | None = None
+    """TIFF structure, without a leading `Exif 00 00`."""
+    xmp: bytes | None = None
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+
+def encode_picture(
+    picture: Picture,
+    model: Model,
+    quality: float,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    clock: Stopwatch | None = None,
+) -> bytes:
+    """Return the .rgc file of a picture. Raises what `encode_pixels` raises, and `LimitError` for huge metadata."""
+    extras: list[Chunk] = []
+    pixels = picture.pixels
+    if picture.alpha is not None:
+        pixels = smooth_hidden(pixels, picture.alpha)
+        extras.append(Chunk(ALPHA, write_alpha(picture.alpha)))
+    for kind, blob in ((ICC, picture.icc), (EXIF, picture.exif), (XMP, picture.xmp)):
+        if blob is not None:
+            extras.append(Chunk(kind, write_blob(kind, blob)))
+    return encode_pixels(pixels, model, quality, extras=tuple(extras), max_pixels=max_pixels, clock=clock)
+
+
+def decode_picture(
+    data: bytes,
+    model: Model,
+    *,
+    region: Box | None = None,
+    max_pixels: int = MAX_PIXELS,
+    clock: Stopwatch | None = None,
+) -> Picture:
+    """Return the picture of an .rgc file, or a region of it. Raises what `decode_pixels` raises."""
+    pixels = decode_pixels(data, model, region=region, max_pixels=max_pixels, clock=clock)
+    file = read_rgc(data, every_tile=region is None)
+    alpha = alpha_plane(file, max_pixels=max_pixels)
+    if alpha is not None and region is not None:
+        alpha = alpha[region.slices(Box(0, 0, file.width, file.height))]
+    return Picture(pixels=pixels, alpha=alpha, **metadata(file))
+
+
+def alpha_plane(file: RgcFile, *, max_pixels: int = MAX_PIXELS) -> Pixels | None:
+    """Return the alpha plane of a file, None where there is none; it is one stream, of the whole picture."""
+    payload = file.optional_chunk(ALPHA)
+    if payload is None:
+        return None
+    refuse_size(file.width, file.height, max_pixels)
+    return read_alpha(payload, file.height, file.width)
+
+
+def metadata(file: RgcFile) -> dict[str, bytes]:
+    """Return what of icc, exif and xmp a file has."""
+    found = {kind: file.optional_chunk(kind) for kind in NAMES}
+    return {NAMES[kind]: read_blob(kind, payload) for kind, payload in found.items() if payload is not None}

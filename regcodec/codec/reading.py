@@ -1,0 +1,158 @@
+"""Image files and Pillow images to pictures: every still that Pillow opens, 8 bits a sample.
+
+Palettes become colours, transparency of any kind an alpha plane, one bit a pixel grey levels, CMYK and Lab sRGB. RGB
+and grey pixels with a profile stay as they are and carry it. Where Pillow turns a picture upright
+itself (TIFF), it stays so.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Collection
+
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from regcodec.bitstream.container import MAGIC
+from regcodec.codec.depth import bits_a_sample, reduce_to_eight
+from regcodec.codec.metadata import EXIF_PREFIX, describing
+from regcodec.codec.picture import Picture
+from regcodec.codec.pixels import MAX_PIXELS, refuse_size
+from regcodec.codec.strip import convert_to_srgb, strip
+from regcodec.errors import LimitError, RegcodecError
+
+_ONE_PICTURE = ("MPO", "PSD")
+"""Formats whose further frames are views or layers of the first; the first is the picture."""
+
+
+_NO_STILLS = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "PDF")
+"""What Pillow has a suffix for that a folder of pictures does not mean."""
+
+_pillow_limit = threading.Lock()
+
+
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes, small, that a walk through a folder takes for pictures."""
+    Image.init()
+    registered = Image.registered_extensions().items()
+    stills = {suffix for suffix, name in registered if name in Image.OPEN and name not in _NO_STILLS}
+    return frozenset(stills - {".rgc"})
+
+
+def read_picture(
+    data: bytes, *, stripped: Collection[str] = (), depth: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Return the picture of an image file, without the metadata in `stripped`.
+
+    `depth` 8 reduces pictures of more than 8 bits a sample, which are refused otherwise. Raises `RegcodecError` for a
+    file that cannot be read or is animated, `LimitError` for one that is too large.
+    """
+    if data.startswith(MAGIC):
+        raise RegcodecError("is an .rgc file already; decode it first.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on size and on damaged metadata
+            with _open_any_size(data) as image:
+                refuse_size(*image.size, max_pixels)
+                _refuse_frames(image)
+                _refuse_depth(bits_a_sample(image, data), image.mode, depth)
+                return picture_of(image, stripped=stripped, depth=8, max_pixels=max_pixels)
+    except UnidentifiedImageError as error:
+        raise RegcodecError("not an image that this program can read.") from error
+    except Image.DecompressionBombError as error:
+        raise LimitError(f"the image is too large ({error}).") from error
+    except (OSError, ValueError, SyntaxError, IndexError, TypeError, OverflowError, RuntimeError) as error:
+        raise RegcodecError(f"the image is damaged ({error}).") from error
+
+
+def picture_of(
+    image: Image.Image,
+    *,
+    stripped: Collection[str] = (),
+    depth: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Picture:
+    """Return the picture of a Pillow image (its current frame); arguments and errors as in `read_picture`."""
+    refuse_size(*image.size, max_pixels)
+    _refuse_depth(bits_a_sample(image), image.mode, depth)
+    image.load()
+    plain, icc = _plain(reduce_to_eight(image), image.info.get("icc_profile") or None)
+    colour, alpha = _split(plain)
+    picture = Picture(
+        pixels=np.array(colour),
+        alpha=None if alpha is None or alpha.getextrema() == (255, 255) else np.array(alpha),
+        icc=icc,
+        exif=_exif(image),
+        xmp=_xmp(image),
+    )
+    return strip(picture, stripped)
+
+
+def _open_any_size(data: bytes) -> Image.Image:
+    """Open an image without Pillow's limit, which is a global; nothing is allocated before `refuse_size`."""
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _plain(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """Return the image in one of the modes RGB, L, RGBA and LA, and the profile that its pixels still need."""
+    if image.mode in ("CMYK", "LAB", "HSV"):
+        return _leave_space(image, icc), None
+    if image.has_transparency_data:
+        wanted = "LA" if image.mode in ("1", "L", "LA", "La") else "RGBA"
+    elif image.mode in ("1", "L") or (image.mode == "P" and icc is None and _is_grey(image)):
+        wanted = "L"
+    else:
+        wanted = "RGB"
+    return (image if image.mode == wanted else image.convert(wanted)), icc
+
+
+def _leave_space(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Return the sRGB image of a picture in another colour space, through its profile where that works."""
+    converted = convert_to_srgb(image, icc) if icc else None
+    if converted is None and image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    return converted or image.convert("RGB")
+
+
+def _is_grey(image: Image.Image) -> bool:
+    palette = np.array(image.getpalette("RGB") or []).reshape(-1, 3)
+    return bool((palette == palette[:, :1]).all())
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    if image.mode in ("RGB", "L"):
+        return image, None
+    bands = image.split()
+    return (Image.merge("RGB", bands[:3]) if image.mode == "RGBA" else bands[0]), bands[-1]
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    raw = image.info.get("exif")
+    if raw is None and image.format == "TIFF":
+        return describing(image.getexif())
+    return raw.removeprefix(EXIF_PREFIX) or None if isinstance(raw, bytes) else None
+
+
+def _xmp(image: Image.Image) -> bytes | None:
+    raw = image.info.get("xmp")
+    return (raw.encode() if isinstance(raw, str) else raw) or None
+
+
+def _refuse_frames(image: Image.Image) -> None:
+    if getattr(image, "n_frames", 1) > 1 and image.format not in _ONE_PICTURE:
+        raise RegcodecError("the image is animated or has several pages; save the one you want as its own file.")
+
+
+def _refuse_depth(bits: int, mode: str, depth: int | None) -> None:
+    if mode == "F":
+        raise RegcodecError("the image has floating-point samples; convert it to 8 bits first.")
+    if bits > 8 and depth != 8:
+        raise RegcodecError(f"the image has more than 8 bits a sample ({bits}). Pass --depth 8 to reduce it.")

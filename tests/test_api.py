@@ -1,0 +1,114 @@
+"""`import regcodec`: encode, decode and the Pillow plugin, as docs/python.md shows them."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import regcodec
+from regcodec.errors import DamagedFileError, RegcodecError, UsageError
+from tests.images import render
+
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def default_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tiny pack be the default one, and the working directory be empty but for a photo."""
+    packs, work = tmp_path / "packs", tmp_path / "work"
+    packs.mkdir()
+    work.mkdir()
+    shutil.copy(GOLDEN / "tiny.rgm", packs / "hyperprior.rgm")
+    monkeypatch.setenv("REGCODEC_MODELS", str(packs))
+    monkeypatch.chdir(work)
+    Image.fromarray(render(1, 70, 50)).save("photo.png")
+
+
+def test_the_examples_of_the_page_run_in_order() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(blocks) >= 5
+    exec(compile("\n".join(blocks), str(PAGE), "exec"), {})
+
+
+def test_importing_regcodec_loads_pillow_and_nothing_heavy(python: Callable[[str], str]) -> None:
+    heavy = ["numpy", "onnxruntime", "constriction", "click", "rich", "torch", "regcodec.api", "regcodec.codec"]
+    loaded = python(f"import regcodec, sys; print([name for name in {heavy} if name in sys.modules])")
+    assert loaded == "[]\n"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1", "CMYK"])
+def test_an_image_of_any_mode_goes_through_pillow(mode: str) -> None:
+    image = Image.fromarray(render(1, 70, 50)).convert(mode)
+    if "A" in mode:
+        image.putalpha(77)
+    buffer = io.BytesIO()
+    image.save(buffer, "RGC", quality=4)
+    with Image.open(buffer) as opened:
+        assert opened.format == "RGC"
+        assert opened.get_format_mimetype() == "image/x-regcodec"
+        assert opened.size == image.size
+        assert opened.mode == {"P": "RGB", "1": "L", "CMYK": "RGB"}.get(mode, mode)
+        if "A" in mode:
+            assert opened.getchannel("A").getextrema() == (77, 77)
+        assert opened.tobytes() == regcodec.decode(buffer.getvalue()).tobytes()
+
+
+def test_opening_reads_metadata_and_decodes_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.open("photo.png").save("photo.rgc", exif=tags, xmp=b"<x/>")
+    monkeypatch.setattr("regcodec.api.decode", lambda *_: pytest.fail("decoded"))
+    with Image.open("photo.rgc") as image:
+        assert (image.mode, image.size) == ("RGB", (70, 50))
+        assert image.getexif()[0x0112] == 6
+        assert image.info["xmp"] == b"<x/>"
+
+
+@pytest.mark.parametrize("shape", [(50, 70), (50, 70, 1), (50, 70, 2), (50, 70, 3), (50, 70, 4)])
+def test_arrays_of_every_layout_come_back(shape: tuple[int, ...]) -> None:
+    pixels = np.full(shape, 90, np.uint8)
+    back = np.asarray(regcodec.decode(regcodec.encode(pixels)))
+    assert back.shape == (shape[:2] if shape[2:] == (1,) else shape)
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4), float), np.zeros((4, 4, 5), np.uint8), np.zeros((0, 4), np.uint8)])
+def test_other_arrays_are_refused(pixels: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="is no picture"):
+        regcodec.encode(pixels)
+
+
+def test_a_path_and_its_image_give_the_same_bytes() -> None:
+    assert (
+        regcodec.encode("photo.png") == regcodec.encode(Image.open("photo.png")) == regcodec.encode(Path("photo.png"))
+    )
+
+
+def test_failures_name_the_file_and_are_one_family() -> None:
+    with pytest.raises(RegcodecError, match=r"^none.rgc: No such file or directory\.$"):
+        regcodec.decode("none.rgc")
+    with pytest.raises(UsageError, match="-q 9: pack hyperprior has the qualities 1, 3, 4"):
+        regcodec.encode("photo.png", 9)
+    with pytest.raises(UsageError, match="exif, icc, xmp"):
+        regcodec.encode("photo.png", strip="exif")
+    Path("bad.rgc").write_bytes(regcodec.encode("photo.png")[:-1])
+    with pytest.raises(DamagedFileError, match="truncated"):
+        Image.open("bad.rgc")
+
+
+def test_a_failed_save_leaves_no_file() -> None:
+    with pytest.raises(UsageError):
+        Image.open("photo.png").save("photo.rgc", quality=77)
+    assert not Path("photo.rgc").exists()
+
+
+def test_names_that_do_not_exist_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'encoder'"):
+        _ = regcodec.encoder

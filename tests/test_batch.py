@@ -1,0 +1,339 @@
+"""Several files in one call: trees, processes, errors on the way, signals, terminals, pipes and shell loops."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from regcodec.cli.main import main
+from regcodec.cli.plan import Failure, Job, Places, plan
+from tests.images import render
+
+GOLDEN = Path(__file__).parent / "golden"
+COMMAND = (sys.executable, "-m", "regcodec")
+ENVIRONMENT = {**os.environ, "REGCODEC_MODELS": str(GOLDEN), "OMP_NUM_THREADS": "1"}
+TINY = ("--model", "tiny")
+
+
+@pytest.fixture(autouse=True)
+def tiny_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For this process and those that it starts."""
+    monkeypatch.setenv("REGCODEC_MODELS", str(GOLDEN))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Four pictures and a text in a folder, two of them below it, one name with a blank."""
+    folder = tmp_path / "photos"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for seed, name in enumerate(("a.png", "b.JPG", "deep/c d.png", "deep/er/e.webp")):
+        Image.fromarray(render(seed, 40, 30)).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden.png").write_bytes(b"half a picture")
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def shell(script: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    code = script.replace("regcodec", f"{sys.executable} -m regcodec")
+    return subprocess.run(["bash", "-c", code], cwd=cwd, env=ENVIRONMENT, capture_output=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_tree_is_mirrored_there_and_back(run: Callable[..., Result], tree: Path, tmp_path: Path, jobs: int) -> None:
+    coded, back = tmp_path / "coded", tmp_path / "back"
+    result = run("encode", "-r", tree, "--out-dir", coded, "--jobs", jobs, *TINY)
+    assert result.exit_code == 0, result.stderr
+    assert files(coded) == {"a.rgc", "b.rgc", "deep/c d.rgc", "deep/er/e.rgc"}
+    assert result.stderr.endswith("4 done, 0 skipped, 0 failed\n")
+    assert result.stdout == ""
+    result = run("decode", "-r", coded, "--out-dir", back, "--jobs", jobs, "--format", "ppm")
+    assert result.exit_code == 0, result.stderr
+    assert files(back) == {"a.ppm", "b.ppm", "deep/c d.ppm", "deep/er/e.ppm"}
+
+
+def test_two_processes_write_the_bytes_of_one(run: Callable[..., Result], tree: Path, tmp_path: Path) -> None:
+    for jobs in (1, 2):
+        assert run("encode", "-r", tree, "--out-dir", tmp_path / str(jobs), "-j", jobs, *TINY).exit_code == 0
+    for name in files(tmp_path / "1"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_processes_start_from_a_script_that_is_not_guarded(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "start.py").write_text("from regcodec.cli.main import main\nmain(prog_name='regcodec')\n")
+    words = [sys.executable, str(tmp_path / "start.py"), "encode", "-r", str(tree), "-j", "2", "--quiet", *TINY]
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_names_in_any_encoding_are_fine(tree: Path) -> None:
+    strange = os.fsencode(tree) + b"/\xff.png"
+    Path(os.fsdecode(strange)).write_bytes((tree / "a.png").read_bytes())
+    done = subprocess.run([*map(os.fsencode, COMMAND), b"encode", strange, b"--json", b"--model", b"tiny"],
+                          env=ENVIRONMENT, capture_output=True, check=True)  # fmt: skip
+    assert os.fsencode(json.loads(done.stdout)["output"]) == os.fsencode(tree) + b"/\xff.rgc"
+
+
+def test_a_reader_that_goes_away_is_one_sentence(tree: Path) -> None:
+    Image.fromarray(render(1, 600, 400)).save(tree / "large.png")
+    done = shell(
+        "regcodec encode large.png --model tiny --quiet; regcodec decode large.rgc -o - --format ppm | true", tree
+    )
+    assert done.stderr in (b"", b"Error: large.rgc: Broken pipe.\n")
+
+
+def test_outputs_stand_beside_inputs_unless_told(run: Callable[..., Result], tree: Path) -> None:
+    assert run("encode", tree / "a.png", tree / "deep", "-r", *TINY).exit_code == 0
+    assert {"a.rgc", "deep/c d.rgc", "deep/er/e.rgc"} <= files(tree)
+    assert "b.rgc" not in files(tree)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_batch_goes_on_after_errors_and_exits_with_1(
+    run: Callable[..., Result], tree: Path, tmp_path: Path, jobs: int
+) -> None:
+    (tree / "bad.png").write_bytes(b"not a picture")
+    (tree / "shut.png").mkdir()
+    result = run("encode", tree / "none.png", tree, "-r", "--out-dir", tmp_path / "out", "-j", jobs, *TINY)
+    assert result.exit_code == 1
+    assert f"Error: {tree}/none.png: does not exist.\n" in result.stderr
+    assert f"Error: {tree}/bad.png: not an image that this program can read.\n" in result.stderr
+    assert result.stderr.endswith("4 done, 0 skipped, 2 failed\n")
+    assert len(files(tmp_path / "out")) == 4
+
+
+def test_an_unreadable_input_is_one_sentence(run: Callable[..., Result], tree: Path, monkeypatch) -> None:
+    def shut(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", shut)
+    result = run("encode", tree / "a.png", *TINY)
+    assert (result.exit_code, result.stderr) == (1, f"Error: {tree}/a.png: Permission denied.\n")
+
+
+def test_skip_existing_leaves_finished_files_alone(run: Callable[..., Result], tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.rgc").write_bytes(b"mine")
+    result = run("encode", "-r", tree, "--out-dir", tmp_path / "out", "--skip-existing", *TINY)
+    assert result.exit_code == 0
+    assert result.stderr.endswith("3 done, 1 skipped, 0 failed\n")
+    assert (tmp_path / "out" / "a.rgc").read_bytes() == b"mine"
+
+
+def test_an_existing_output_fails_alone_and_stays(run: Callable[..., Result], tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.rgc").write_bytes(b"mine")
+    result = run("encode", "-r", tree, "--out-dir", tmp_path, *TINY)
+    assert result.exit_code == 1
+    assert f"Error: {tmp_path}/a.rgc: exists already. Pass --force to replace it.\n" in result.stderr
+    assert (tmp_path / "a.rgc").read_bytes() == b"mine"
+    assert run("encode", "-r", tree, "--out-dir", tmp_path, "--force", *TINY).exit_code == 0
+
+
+def test_two_inputs_never_share_an_output(run: Callable[..., Result], tree: Path, tmp_path: Path) -> None:
+    Image.fromarray(render(7, 8, 8)).save(tree / "a.bmp")
+    result = run("encode", "-r", tree, "--out-dir", tmp_path / "out", *TINY)
+    assert result.exit_code == 1
+    assert f"{tree}/a.png: its output {tmp_path}/out/a.rgc is that of {tree}/a.bmp already." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("TREE/a.png", "TREE/b.JPG", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
+        (("TREE", "-r", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
+        (("TREE/a.png", "-"), "-, standard input, is an input on its own."),
+        (("TREE",), "is a directory. Pass -r to take the files in it."),
+        (("TREE/a.png", "-o", "x.rgc", "--out-dir", "y"), "-o and --out-dir say the same thing twice: give one."),
+        (("TREE/a.png", "--force", "--skip-existing"), "--force and --skip-existing contradict each other: give one."),
+        (("TREE/a.png", "--quiet", "-v"), "--quiet and --verbose contradict each other: give one."),
+        (("TREE/a.png", "-o", "-", "--json"), "--json and the output share standard output. Name a file with -o."),
+    ],
+)
+def test_contradictions_are_refused_before_anything_is_done(
+    run: Callable[..., Result], tree: Path, words: tuple[str, ...], sentence: str
+) -> None:
+    before = files(tree)
+    result = run("encode", *(word.replace("TREE", str(tree)) for word in words), *TINY)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert files(tree) == before
+
+
+def test_json_is_one_object_a_file(run: Callable[..., Result], tree: Path, tmp_path: Path) -> None:
+    (tree / "bad.png").write_bytes(b"not a picture")
+    result = run("encode", "-r", tree, "--out-dir", tmp_path / "out", "--json", "--psnr", *TINY)
+    facts = {Path(line["input"]).name: line for line in map(json.loads, result.stdout.splitlines())}
+    good = facts["a.png"]
+    size = (tmp_path / "out" / "a.rgc").stat().st_size
+    assert (good["width"], good["height"], good["bytes"]) == (40, 30, size)
+    assert good["bpp"] == round(8 * size / 1200, 5)
+    assert 10 < good["psnr"] < 60
+    assert good["seconds"] > 0
+    assert facts["bad.png"] == {
+        "input": f"{tree}/bad.png",
+        "error": f"{tree}/bad.png: not an image that this program can read.",
+        "exit_code": 1,
+    }
+    assert len(facts) == 5
+
+
+def test_quiet_says_nothing_but_errors(run: Callable[..., Result], tree: Path) -> None:
+    result = run("encode", "-r", tree, "--quiet", *TINY)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_verbose_says_where_the_time_goes(run: Callable[..., Result], tree: Path) -> None:
+    assert " s (transform " in run("encode", tree / "a.png", "-v", *TINY).stderr
+    assert " s (coder " in run("decode", tree / "a.rgc", "-v", "-o", tree / "x.png").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"), [("png", b"\x89PNG"), ("webp", b"RIFF"), ("tiff", b"II*\0"), ("ppm", b"P6")]
+)
+def test_standard_streams_carry_any_format(tree: Path, name: str, magic: bytes) -> None:
+    done = shell(f"regcodec encode - --model tiny < a.png | regcodec decode - --format {name}", tree)
+    assert done.stdout.startswith(magic), done.stderr
+    assert files(tree) >= {"a.png"}
+    assert "-" not in files(tree)
+
+
+def test_a_terminal_neither_gives_nor_gets_bytes(tree: Path) -> None:
+    for words, stream, sentence in (
+        (("encode", "a.png", "-o", "-", *TINY), "stdout", b"standard output is a terminal"),
+        (("encode", "-", "-o", "x.rgc", *TINY), "stdin", b"standard input is a terminal"),
+    ):
+        terminal, other = pty.openpty()
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, stream: other}
+        done = subprocess.run(
+            [*COMMAND, *words], cwd=tree, env=ENVIRONMENT, stderr=subprocess.PIPE, check=False, timeout=60, **streams
+        )
+        os.close(other)
+        os.close(terminal)
+        assert done.returncode == 2
+        assert sentence in done.stderr
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere(tree: Path) -> None:
+    terminal, other = pty.openpty()
+    words = [*COMMAND, "encode", "a.png", "b.JPG", *TINY]
+    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "80"}
+    subprocess.run(words, cwd=tree, env=environment, stderr=other, check=True, timeout=60)
+    shown = os.read(terminal, 65536)
+    os.close(other)
+    os.close(terminal)
+    assert b"2/2" in shown
+    assert b"a.rgc" not in shown
+    lines = subprocess.run([*words, "-f"], cwd=tree, env=environment, capture_output=True, check=True).stderr
+    assert b"a.rgc: " in lines
+    assert b"\x1b" not in lines
+
+
+def test_xargs_and_shell_loops_work_as_people_expect(tree: Path) -> None:
+    done = shell("find . -name '[a-z]*.png' -print0 | xargs -0 regcodec encode --model tiny", tree)
+    assert done.returncode == 0, done.stderr
+    assert {"a.rgc", "deep/c d.rgc"} <= files(tree)
+    loop = 'ls *.rgc deep/*.rgc | while read -r f; do regcodec decode "$f" -o "$f.png"; done'
+    done = shell(loop, tree)
+    assert {"a.rgc.png", "deep/c d.rgc.png"} <= files(tree), done.stderr
+
+
+def test_a_name_that_begins_with_a_dash_works_after_two(tree: Path) -> None:
+    (tree / "a.png").rename(tree / "-q.png")
+    assert shell("regcodec encode --model tiny -- -q.png", tree).returncode == 0
+    assert "-q.rgc" in files(tree)
+
+
+@pytest.fixture
+def long_batch(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Start a batch that takes a while, in a session of its own, and wait for its first output."""
+    folder = tmp_path / "long"
+    folder.mkdir()
+    Image.fromarray(render(1, 900, 700)).save(folder / "0.ppm")
+    for index in range(1, 60):
+        (folder / f"{index}.ppm").hardlink_to(folder / "0.ppm")
+
+    def start(*options: str) -> subprocess.Popen[bytes]:
+        words = [*COMMAND, "encode", "-r", str(folder), "--out-dir", str(tmp_path / "out"), *TINY, *options]
+        batch = subprocess.Popen(words, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True)
+        limit = time.monotonic() + 30
+        while not list((tmp_path / "out").glob("[!.]*.rgc")) and time.monotonic() < limit:
+            time.sleep(0.01)
+        return batch
+
+    return start
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_leaves_whole_files_and_nothing_else(
+    long_batch: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, jobs: str, number: signal.Signals
+) -> None:
+    batch = long_batch("--jobs", jobs)
+    os.killpg(batch.pid, number) if number == signal.SIGINT else batch.send_signal(number)
+    assert batch.wait(20) != 0
+    written = list((tmp_path / "out").iterdir())
+    assert 0 < len(written) < 60
+    for path in written:
+        assert path.suffix == ".rgc"
+        assert not path.name.startswith(".")
+        assert CliRunner().invoke(main, ["verify", str(path)]).exit_code == 0
+
+
+def test_processes_end_with_their_killed_parent(long_batch: Callable[..., subprocess.Popen[bytes]]) -> None:
+    batch = long_batch("--jobs", "2")
+    batch.kill()
+    batch.wait(20)
+    limit = time.monotonic() + 20
+    while _group_lives(batch.pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not _group_lives(batch.pid)
+
+
+def test_a_killed_process_is_reported_and_the_batch_ends(
+    long_batch: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    batch = long_batch("--jobs", "2", "--quiet")
+    children = subprocess.run(["pgrep", "-f", "-P", str(batch.pid), "spawn_main"], capture_output=True, check=False)
+    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    _, said = batch.communicate(timeout=30)
+    assert batch.returncode == 1
+    assert b"not done, a worker process died." in said
+    done, failed = map(int, re.findall(rb"(\d+) done, 0 skipped, (\d+) failed\n", said)[0])
+    assert done + failed == 60
+    written = [path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
+    assert done <= len(written) <= done + 2  # another process may have finished one and not been heard
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_plan_walks_in_order_and_names_every_output(tree: Path) -> None:
+    places = Places(output=None, out_dir=Path("out"), suffix=".rgc")
+    planned = plan([tree], places, recursive=True, wanted=lambda: {".png"})
+    assert planned == [
+        Job(tree / "a.png", Path("out/a.rgc")),
+        Job(tree / "deep/c d.png", Path("out/deep/c d.rgc")),
+    ]
+    assert plan([tree / "none"], places, recursive=True, wanted=set) == [
+        Failure(tree / "none", f"{tree}/none: does not exist.", 2)
+    ]
