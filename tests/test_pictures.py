@@ -27,6 +27,7 @@ from regcodec.codec.picture import Picture, decode_picture, encode_picture
 from regcodec.codec.reading import image_suffixes, picture_of, read_picture
 from regcodec.codec.strip import strip, to_srgb
 from regcodec.codec.writing import FORMATS, to_image, write_picture
+from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import DamagedFileError, LimitError, RegcodecError, UsageError
 from tests import reference_decoder
 from tests.images import render
@@ -437,6 +438,10 @@ def test_damaged_exif_is_kept_and_never_stops_a_picture(model: Model) -> None:
     assert decoded.exif == picture.exif
     for entry in FORMATS.values():
         assert read_picture(write_picture(decoded, entry)).width == WIDTH
+
+
+def test_every_format_that_a_user_may_name_is_written() -> None:
+    assert tuple(FORMATS) == IMAGE_FORMATS
 
 
 def test_a_walk_takes_pictures_and_not_documents() -> None:

@@ -15,9 +15,8 @@ from regcodec.cli.plan import Job, plan
 from regcodec.cli.several import Several, batch_options
 from regcodec.cli.streams import STANDARD, read_bytes, write_bytes
 from regcodec.cli.threads import model_option
+from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import naming
-
-FORMAT_NAMES = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class Decoding:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(FORMAT_NAMES),
+    type=click.Choice(IMAGE_FORMATS),
     help="Format of the image  [default: by the output's suffix, else png]",
 )
 @model_option
