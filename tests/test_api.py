@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,15 +44,9 @@ def test_importing_regcodec_loads_pillow_and_nothing_heavy(python: Callable[[str
     assert loaded == "[]\n"
 
 
-def test_importing_regcodec_takes_less_than_a_fifth_of_a_second() -> None:
-    def measured(code: str) -> float:
-        import time
-
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True)
-        return time.perf_counter() - start
-
-    assert min(measured("import regcodec") - measured("pass") for _ in range(5)) < 0.2
+def test_importing_regcodec_takes_less_than_a_fifth_of_a_second(python: Callable[[str], str]) -> None:
+    measured = "import time; start = time.process_time(); import regcodec; print(time.process_time() - start)"
+    assert min(float(python(measured)) for _ in range(3)) < 0.2  # of this process: a busy machine does not count
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1", "CMYK"])
