@@ -21,16 +21,16 @@ import numpy as np
 PRECISION = 24
 MAGIC = bytes.fromhex("89 52 47 43 0D 0A 1A 0A")
 LARGEST_SYMBOL = 2**29
-ID_FILES = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz")
+ID_FILES = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz", "hyper_analysis.onnx")
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """The bytes break a rule that the format page marks *refuse*."""
 
 
 def refuse_unless(condition: bool, rule: str) -> None:
     if not condition:
-        raise Refused(rule)
+        raise RefusedError(rule)
 
 
 # Section 1: the container
@@ -80,7 +80,7 @@ def read_container(rgc: bytes) -> tuple[dict, bytes]:
     header["height"] = f.varint(1, 65535)
     header["layout"] = f.byte()
     refuse_unless(header["layout"] in (0, 1), "layout")
-    chunks = f.varint(1, 255)
+    chunks = f.varint(1, 65535)
     f.check_crc(0)
 
     found: dict[str, bytes] = {}
@@ -238,7 +238,7 @@ def entropy_parameters(z: list, entropy: dict, arrays: dict, gain: int) -> list:
     return [[[(2 * clamp(v, 2**30) * gain + 2**bits) >> (bits + 1) for v in row] for row in plane] for plane in a]
 
 
-# Sections 6 and 7: alpha and metadata
+# Sections 7 and 8: alpha and metadata
 
 
 def inflate(stream: bytes) -> bytes:
@@ -293,7 +293,7 @@ def read_pack(pack: bytes) -> tuple[bytes, dict, dict]:
     """Pack id, `codec.json` and the arrays of `entropy.npz` as nested lists of Python integers."""
     with zipfile.ZipFile(io.BytesIO(pack)) as archive:
         digest = hashlib.sha256()
-        for name in ID_FILES:
+        for name in (name for name in ID_FILES if name in archive.namelist()):
             contents = archive.read(name)
             digest.update(name.encode() + b"\0" + str(len(contents)).encode() + b"\0" + contents)
         pack_id = digest.digest()[:8]
@@ -329,7 +329,7 @@ def planes(flat: list[int], channels: int, rows: int, columns: int) -> list:
 
 
 def decode_symbols(rgc: bytes, pack: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """z and y of a file; `Refused` where the format page says *refuse*."""
+    """z and y of a file; `RefusedError` where the format page says *refuse*."""
     header, payload = read_container(rgc)
     pack_id, codec, arrays = read_pack(pack)
     refuse_unless(header["pack_id"] == pack_id, "another pack")

@@ -16,7 +16,7 @@ from regcodec.cli.several import Several, batch_options
 from regcodec.cli.streams import STANDARD, read_bytes, write_bytes
 from regcodec.cli.threads import model_option
 from regcodec.config import IMAGE_FORMATS
-from regcodec.errors import naming
+from regcodec.errors import UsageError, naming
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class Decoding:
     several: Several
     model: str | None
     format_name: str | None
+    region: tuple[int, int, int, int] | None
 
 
 @click.command()
@@ -43,6 +44,12 @@ class Decoding:
     help="Format of the image  [default: by the output's suffix, else png]",
 )
 @model_option
+@click.option(
+    "--region",
+    metavar="X,Y,W,H",
+    callback=lambda _context, _option, text: None if text is None else _region(text),
+    help="Only this rectangle, in stored pixels from the top left; no other tiles are decoded.",
+)
 @batch_options
 @click.pass_context
 def decode(
@@ -51,6 +58,7 @@ def decode(
     output: Path | None,
     format_name: str | None,
     model: str | None,
+    region: tuple[int, int, int, int] | None,
     **shared: Any,
 ) -> None:
     """Decompress .rgc files into images. FILE is a file, a directory with -r, or - for standard input.
@@ -69,7 +77,7 @@ def decode(
     if format_name is None and output not in (None, STANDARD):
         with naming(output):
             format_of(output.suffix)  # before anything is decoded
-    decoding = Decoding(several=several, model=model, format_name=format_name)
+    decoding = Decoding(several=several, model=model, format_name=format_name, region=region)
     places = several.places(output, FORMATS[format_name or "png"].suffixes[0])
     planned = plan(files, places, recursive=several.recursive, wanted=lambda: (".rgc",))
     ctx.exit(run_batch(planned, partial(decode_file, decoding=decoding), several.manner))
@@ -81,6 +89,7 @@ def decode_file(job: Job, decoding: Decoding) -> Success:
     from regcodec.codec.picture import decode_picture
     from regcodec.codec.stopwatch import Stopwatch
     from regcodec.codec.strip import strip
+    from regcodec.codec.tiles import Box
     from regcodec.codec.writing import FORMATS, format_of, write_picture
 
     several = decoding.several
@@ -92,7 +101,9 @@ def decode_file(job: Job, decoding: Decoding) -> Success:
     format_ = FORMATS[named] if named else format_of(job.target.suffix)
     with naming(job.source):
         model = model_for_decoding(data, decoding.model, several.threads)
-        picture = strip(decode_picture(data, model, clock=clock), several.stripped)
+        box = Box(*decoding.region) if decoding.region else None
+        decoded = decode_picture(data, model, region=box, max_pixels=several.max_pixels, clock=clock)
+        picture = strip(decoded, several.stripped)
         image = write_picture(picture, format_)
     write_bytes(job.target, image)
     seconds = round(time.perf_counter() - start, 4)
@@ -101,3 +112,11 @@ def decode_file(job: Job, decoding: Decoding) -> Success:
     if several.manner.verbose:
         line += f", {clock.line(seconds)}"
     return Success(job, facts, line)
+
+
+def _region(text: str) -> tuple[int, int, int, int]:
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--region {text}: give four whole numbers, X,Y,W,H.") from None
+    return x, y, width, height

@@ -102,10 +102,10 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     start, clock = time.perf_counter(), Stopwatch()
     data = read_bytes(job.source)
     with naming(job.source):
-        picture = read_picture(data, stripped=several.stripped, depth=encoding.depth)
+        picture = read_picture(data, stripped=several.stripped, depth=encoding.depth, max_pixels=several.max_pixels)
     model = model_for_encoding(encoding.model, several.threads)
     with naming(job.source):
-        encoded = encode_picture(picture, model, encoding.quality, clock=clock)
+        encoded = encode_picture(picture, model, encoding.quality, max_pixels=several.max_pixels, clock=clock)
     facts: dict[str, Any] = {
         "width": picture.width,
         "height": picture.height,
@@ -115,7 +115,7 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     line = f"{len(encoded):,} bytes, {facts['bpp']:.3f} bpp"
     if encoding.verify or encoding.psnr:
         with naming(f"{job.source}: the encoded file does not decode"):
-            decoded = decode_picture(encoded, model)
+            decoded = decode_picture(encoded, model, max_pixels=several.max_pixels)
     if encoding.psnr:
         from regcodec.evaluation.metrics import psnr
 

@@ -1,4 +1,4 @@
-"""The `regcodec` command: a group whose commands turn a `RegcodecError` into one line and its exit code."""
+"""The `regcodec` command: a group that turns a `RegcodecError` or a failing disk into one line and its exit code."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class _Group(click.Group):
         except RegcodecError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            click.echo(f"Error: {error.filename or 'input or output'}: {error.strerror or error}.", err=True)
+            ctx.exit(RegcodecError.exit_code)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

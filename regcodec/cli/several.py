@@ -12,7 +12,7 @@ import click
 from regcodec.cli.batch import Manner, Success, threads_each
 from regcodec.cli.plan import Job, Places
 from regcodec.cli.streams import STANDARD, refuse_terminal
-from regcodec.cli.threads import limit_threads, threads_option
+from regcodec.cli.threads import limit_threads, max_pixels_option, threads_option
 from regcodec.config import STRIPPABLE
 from regcodec.errors import UsageError
 from regcodec.files import refuse_existing
@@ -41,6 +41,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Processes for several files; they share the cores.",
     ),
     threads_option,
+    max_pixels_option,
     click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
     click.option("--skip-existing", is_flag=True, help="Leave files alone whose output is there."),
     click.option("-v", "--verbose", is_flag=True, help="Say where the time goes, file by file."),
@@ -65,6 +66,7 @@ class Several:
     out_dir: Path | None
     threads: int | None
     """Of each process."""
+    max_pixels: int
     force: bool
     skip_existing: bool
     manner: Manner

@@ -1,4 +1,4 @@
-"""The alpha plane, coded without loss: a method, then one zlib stream (docs/format.md, section 6).
+"""The alpha plane, coded without loss: a method, then one zlib stream (docs/format.md, section 7).
 
     alpha   uint8 [H, W], 0 transparent to 255 opaque
 

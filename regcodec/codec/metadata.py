@@ -1,4 +1,4 @@
-"""ICC profiles, Exif and XMP: their chunks (docs/format.md, section 7), and what Exif says about orientation.
+"""ICC profiles, Exif and XMP: their chunks (docs/format.md, section 8), and what Exif says about orientation.
 
 Anyone in `codec` may import this file.
 """

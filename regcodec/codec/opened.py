@@ -19,7 +19,7 @@ def model_for_encoding(name_or_path: str | None, threads: int | None) -> Model:
 
 def model_for_decoding(data: bytes, name_or_path: str | None, threads: int | None) -> Model:
     """Return the model that an .rgc file names, or the one that the user names."""
-    path = find_pack(name_or_path) if name_or_path else find_pack_by_id(read_rgc(data).pack_id.hex())
+    path = find_pack(name_or_path) if name_or_path else find_pack_by_id(read_rgc(data, every_tile=False).pack_id.hex())
     return _open(path, stated_id(path), threads)
 
 

@@ -11,19 +11,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regcodec.bitstream.container import LARGEST_SIDE
 from regcodec.errors import LimitError
 
 Pixels = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
 
-LARGEST_IMAGE = 40_000_000
-"""Pixels; the transforms hold the whole picture in memory."""
+MAX_PIXELS = 178_956_970
+"""Default of --max-pixels: where Pillow too refuses a picture, a size of half a gigabyte in RGB."""
 
 
-def refuse_size(width: int, height: int) -> None:
-    """Raise `LimitError` for a picture of more than `LARGEST_IMAGE` pixels."""
-    if width * height > LARGEST_IMAGE:
-        raise LimitError(f"the image has {width}x{height} pixels; this version codes up to {LARGEST_IMAGE:,}.")
+def refuse_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise `LimitError` for a picture of more than `max_pixels` pixels, or a side the container cannot state."""
+    if max(width, height) > LARGEST_SIDE:
+        raise LimitError(f"the image is {width}x{height}; a side may have {LARGEST_SIDE} pixels.")
+    if width * height > max_pixels:
+        raise LimitError(
+            f"the image has {width}x{height} pixels; the limit is {max_pixels:,}. Raise it with --max-pixels."
+        )
+
+
+def empty_pixels(height: int, width: int, *, grey: bool) -> Pixels:
+    """Return pixels to be filled."""
+    return np.empty((height, width) if grey else (height, width, 3), np.uint8)
 
 
 def to_planes(pixels: Pixels, stride: int) -> Planes:

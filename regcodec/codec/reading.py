@@ -8,6 +8,7 @@ itself (TIFF), it stays so.
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Collection
 
@@ -18,10 +19,11 @@ from regcodec.bitstream.container import MAGIC
 from regcodec.codec.depth import bits_a_sample, reduce_to_eight
 from regcodec.codec.metadata import EXIF_PREFIX, describing
 from regcodec.codec.picture import Picture
-from regcodec.codec.pixels import refuse_size
+from regcodec.codec.pixels import MAX_PIXELS, refuse_size
 from regcodec.codec.strip import convert_to_srgb, strip
 from regcodec.errors import LimitError, RegcodecError
 
+_pillow_limit = threading.Lock()
 _ONE_PICTURE = ("MPO", "PSD")
 """Formats whose further frames are views or layers of the first; the first is the picture."""
 
@@ -38,7 +40,9 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(stills - {".rgc"})
 
 
-def read_picture(data: bytes, *, stripped: Collection[str] = (), depth: int | None = None) -> Picture:
+def read_picture(
+    data: bytes, *, stripped: Collection[str] = (), depth: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Picture:
     """Return the picture of an image file, without the metadata in `stripped`.
 
     `depth` 8 reduces pictures of more than 8 bits a sample, which are refused otherwise. Raises `RegcodecError` for a
@@ -49,11 +53,11 @@ def read_picture(data: bytes, *, stripped: Collection[str] = (), depth: int | No
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on size and on damaged metadata
-            with Image.open(io.BytesIO(data)) as image:
-                refuse_size(*image.size)
+            with _open_any_size(data) as image:
+                refuse_size(*image.size, max_pixels)
                 _refuse_frames(image)
                 _refuse_depth(bits_a_sample(image, data), image.mode, depth)
-                return picture_of(image, stripped=stripped, depth=8)
+                return picture_of(image, stripped=stripped, depth=8, max_pixels=max_pixels)
     except UnidentifiedImageError as error:
         raise RegcodecError("not an image that this program can read.") from error
     except Image.DecompressionBombError as error:
@@ -62,9 +66,11 @@ def read_picture(data: bytes, *, stripped: Collection[str] = (), depth: int | No
         raise RegcodecError(f"the image is damaged ({error}).") from error
 
 
-def picture_of(image: Image.Image, *, stripped: Collection[str] = (), depth: int | None = None) -> Picture:
+def picture_of(
+    image: Image.Image, *, stripped: Collection[str] = (), depth: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Picture:
     """Return the picture of a Pillow image (its current frame); arguments and errors as in `read_picture`."""
-    refuse_size(*image.size)
+    refuse_size(*image.size, max_pixels)
     _refuse_depth(bits_a_sample(image), image.mode, depth)
     image.load()
     plain, icc = _plain(reduce_to_eight(image), image.info.get("icc_profile") or None)
@@ -77,6 +83,16 @@ def picture_of(image: Image.Image, *, stripped: Collection[str] = (), depth: int
         xmp=_xmp(image),
     )
     return strip(picture, stripped)
+
+
+def _open_any_size(data: bytes) -> Image.Image:
+    """Open an image without Pillow's limit, which is a global; nothing is allocated before `refuse_size`."""
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _plain(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:

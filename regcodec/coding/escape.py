@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from regcodec.errors import LimitError
+from regcodec.errors import DamagedFileError, LimitError
 
 LARGEST_SYMBOL = 1 << 29
 """Bound on the magnitude of a symbol; n stays below 2^32."""
@@ -44,7 +44,10 @@ def read_escape(next_digit: Callable[[int], int], low: int, length: int) -> int:
         low_bits = min(bits, _DIGIT)
         n = (n << low_bits) | next_digit(1 << low_bits)
     distance, below = divmod(n - 1, 2)
-    return low - 1 - distance if below else low + length - 1 + distance
+    symbol = low - 1 - distance if below else low + length - 1 + distance
+    if abs(symbol) > LARGEST_SYMBOL:
+        raise DamagedFileError(f"a symbol of {symbol} is beyond the format's {LARGEST_SYMBOL}.")
+    return symbol
 
 
 def escape_bits(symbol: int, low: int, length: int) -> int:

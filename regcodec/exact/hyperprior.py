@@ -44,7 +44,8 @@ class ExactHyperprior:
         fits = widest < FLOAT64_EXACT and PARAMETER_LIMIT * LARGEST_GAIN < FLOAT64_EXACT
         shapes = [(layer.weight.shape[1], layer.weight.shape[0]) for layer in self.layers]
         chained = shapes[0][0] == len(self.medians) and all(a[1] == b[0] for a, b in pairwise(shapes))
-        if not (rising and fits and chained and len(self.thresholds) < 256 and shapes[-1][1] % 2 == 0):
+        shifts = all(bool(((layer.shift >= 1) & (layer.shift < 53)).all()) for layer in self.layers)
+        if not (shifts and rising and fits and chained and len(self.thresholds) < 256 and shapes[-1][1] % 2 == 0):
             raise DamagedFileError("the pack's entropy model is not well formed.")
         for layer in self.layers:
             _ = layer.dtype

@@ -103,6 +103,7 @@ def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
         "architecture": network.config.arch,
         "network": network.config.__dict__,
         "stride": network.stride,
+        "tile": network.tiling.__dict__,
         "qualities": [
             {"q": quality_of_lambda(lambda_), "lambda": lambda_, "gain": gain}
             for lambda_, gain in zip(network.lambdas, gains, strict=True)

@@ -3,7 +3,8 @@
     batch -> task (network, regularizer) -> one backward pass -> clip codec, theta apart -> three Adams -> average
 
 A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json. A run that is started again in its directory
-goes on from its checkpoint; on the CPU the result is the same to the last bit as without the interruption.
+goes on from its checkpoint; on the CPU the result is the same to the last bit as without the interruption. Another
+number of steps lengthens or shortens the run: the schedule then follows the new number.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ class _Run:
         self.config, self.paths, self.processes, self.console = config, paths, processes, console
         self.checkpoint = paths.run / NAME
         resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
-        if resumed is not None and TrainConfig.from_dict(resumed["config"]) != config:
-            raise UsageError(f"{paths.run}: holds a run with other settings. Choose another --run directory.")
+        if resumed is not None:
+            _refuse_other_settings(paths.run, TrainConfig.from_dict(resumed["config"]), config)
         images, self.validation = self._open_data()
         self.calibration = [
             crop[:, :, :CALIBRATION_SIDE, :CALIBRATION_SIDE] for crop in self.validation[:CALIBRATION_IMAGES]
@@ -223,6 +224,13 @@ class _Run:
         if held is None:
             images, held = split(images, config.validation_share, config.seed)
         return images, validation_crops(held, stride=64)[:VALIDATION_IMAGES]
+
+
+def _refuse_other_settings(run: Path, before: TrainConfig, now: TrainConfig) -> None:
+    """Raise `UsageError` unless a run goes on as it began; its length and intervals may change."""
+    free = {name: getattr(now, name) for name in ("steps", "validate_every", "save_every")}
+    if replace(before, **free) != now:
+        raise UsageError(f"{run}: holds a run with other settings. Choose another --run directory.")
 
 
 @contextmanager

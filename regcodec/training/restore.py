@@ -18,7 +18,7 @@ from compressai.layers import GDN
 from torch import Tensor
 
 from regcodec.codec.model import Model
-from regcodec.codec.pack import TRAINING_ONLY, Pack
+from regcodec.codec.pack import HYPER_ANALYSIS, TRAINING_ONLY, Pack
 from regcodec.config import NetworkConfig
 from regcodec.training.graphs import graph_weights
 from regcodec.training.networks.hyperprior import Hyperprior
@@ -33,9 +33,10 @@ def restore_network(pack: Pack) -> Hyperprior:
     lambdas = tuple(row.lambda_ for row in pack.qualities)
     network = build_network(NetworkConfig(**pack.codec["network"]), lambdas)
     state = network.state_dict()
-    stored = {**graph_weights(pack.members["analysis.onnx"]), **graph_weights(pack.members["synthesis.onnx"])}
-    for name, value in stored.items():
-        state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
+    for graph in ("analysis.onnx", HYPER_ANALYSIS, "synthesis.onnx"):
+        if graph in pack.members:
+            for name, value in graph_weights(pack.members[graph]).items():
+                state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
     convolutions = [i for i, layer in enumerate(network.h_s) if hasattr(layer, "weight")]
     for index, layer, spec in zip(convolutions, model.entropy.layers, pack.codec["entropy"]["layers"], strict=True):
         weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])

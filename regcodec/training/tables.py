@@ -17,8 +17,10 @@ from compressai.entropy_models import EntropyBottleneck
 from regcodec.coding.tables import TOTAL, FrequencyTables
 
 SCALES = np.geomspace(0.11, 128.0, 128)
-TAIL = 2.0**-18
-"""Probability beyond a table's end, on each side, at most."""
+TAIL = 2.0**-24
+"""Probability beyond a table's Gaussian part, on each side, at most: the least that a table can express."""
+BEYOND = 16
+"""Entries of that least probability after it: latents have heavier tails, and an escape costs more than an entry."""
 WIDEST_Z = 255
 
 
@@ -35,6 +37,7 @@ def gaussian_tables() -> FrequencyTables:
         reach = 1
         while _upper_tail((reach + 0.5) / scale) > TAIL:
             reach += 1
+        reach += BEYOND
         edges = [_upper_tail((k - 0.5) / scale) for k in range(-reach, reach + 2)]
         inside = [a - b for a, b in pairwise(edges)]
         tables.append(_integer_frequencies(np.array([*inside, 2 * edges[-1]])))

@@ -1,4 +1,4 @@
-"""Makes everything in this folder from nothing: `python tests/golden/make.py` (about two minutes).
+"""Makes everything in this folder from nothing: `python -m tests.golden.make` (about a minute).
 
     tiny.rgm        a real pack of a tiny network, trained by the product on pictures drawn by code
     *.rgc           golden files; expected.npz has the pixels they decode to
@@ -11,21 +11,13 @@ the old program are the point of golden files. `--keep-pack` leaves tiny.rgm as 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import zlib
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 from PIL import Image
-
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from images import noise, render
 
 from regcodec.bitstream.container import CHUNK_CRC, HEADER_CRC, MAGIC, Chunk, Layout, RgcFile, read_rgc, write_rgc
 from regcodec.codec.decoder import decode_pixels
@@ -34,7 +26,9 @@ from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import symbols_crc
 from regcodec.coding.range_coder import SymbolEncoder
+from tests.images import noise, render
 
+HERE = Path(__file__).resolve().parent
 PACK = HERE / "tiny.rgm"
 GOLDEN = {
     "one-pixel.rgc": (render(3, 1, 1), 4.0),
@@ -83,7 +77,7 @@ def train_pack() -> None:
 
 
 def with_escapes(model: Model) -> bytes:
-    """Return a file whose z and y hold symbols outside every table, with escapes of up to 32 bits.
+    """Return a file whose z and y hold symbols outside every table, with escapes of up to 31 bits.
 
     The far ones are in z, whose network clamps; y stays where the synthesis is finite.
     """
@@ -156,7 +150,7 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
         "layout": (header(model, layout=2) + body, feature),
         "zero-width": (header(model, width=b"\0") + body, "the width is 0, outside 1 to 65535."),
         "height-65536": (header(model, height=b"\x80\x80\x04") + body, "the height is 65536, outside 1 to 65535."),
-        "no-chunks": (header(model, chunks=b"\0"), "the chunks is 0, outside 1 to 255."),
+        "no-chunks": (header(model, chunks=b"\0"), "the chunks is 0, outside 1 to 65535."),
         "overlong-width": (header(model, width=b"\x81\0") + body, "the width is not in its shortest form."),
         "endless-quality": (header(model, quality=b"\xff" * 9 + b"\1") + body, "the quality is out of range."),
         "unknown-critical-chunk": (
@@ -197,7 +191,7 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
     listed["too-large"] = (
         header(model, width=b"\xff\xff\3", height=b"\xff\xff\3") + body,
         5,
-        "the image has 65535x65535 pixels; this version codes up to 40,000,000.",
+        "the image has 65535x65535 pixels; the limit is 178,956,970. Raise it with --max-pixels.",
     )
     return listed
 

@@ -86,7 +86,13 @@ def test_a_loss_that_is_not_finite_stops_with_step_rates_and_checkpoint(
 def test_a_run_is_not_gone_on_with_under_other_settings(paths: RunPaths, silent: Console) -> None:
     train(replace(TINY, steps=2), paths, device="cpu", console=silent)
     with pytest.raises(UsageError, match="other settings"):
-        train(replace(TINY, steps=3), paths, device="cpu", console=silent)
+        train(replace(TINY, steps=2, lr=1e-5), paths, device="cpu", console=silent)
+
+
+def test_a_finished_run_can_be_lengthened(paths: RunPaths, silent: Console) -> None:
+    train(replace(TINY, steps=2), paths, device="cpu", console=silent)
+    longer = load_checkpoint(train(replace(TINY, steps=4), paths, device="cpu", console=silent))
+    assert longer["step"] == longer["config"]["steps"] == 4
 
 
 def test_alpha_zero_trains_the_codec_exactly_as_no_regularizer(

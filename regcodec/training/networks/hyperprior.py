@@ -21,6 +21,7 @@ from compressai.models import MeanScaleHyperprior
 from compressai.ops import quantize_ste
 from torch import Tensor, nn
 
+from regcodec.codec.tiles import Tiling
 from regcodec.config import NetworkConfig
 from regcodec.training.networks.estimate import Estimate
 
@@ -29,6 +30,7 @@ class Hyperprior(MeanScaleHyperprior):
     """CompressAI's model and state dict, plus `log_gain` [Q]."""
 
     stride = 64
+    tiling = Tiling(analysis_halo=64, synthesis_halo=32)  # g_a and g_s reach 30 pixels
 
     def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
         super().__init__(config.N, config.M)

@@ -1,0 +1,80 @@
+"""Training images per second with and without the regularizer, steps interleaved on the same data.
+
+    python benchmarks/training_speed.py FOLDER [--steps 30] [--width 64 --latent-width 192 --crop 256 --batch 8]
+
+The paper's figure for this model is a ratio of 1.195 in training time (papers/regularizer.txt, table 2).
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from regcodec.cli.train import training_config
+from regcodec.training.cache import default_cache_dir, open_cache
+from regcodec.training.data import Crops
+from regcodec.training.networks.registry import network_of
+from regcodec.training.processes import start_processes
+from regcodec.training.task import Task
+
+WARM_UP = 5  # steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--cache", type=Path, default=default_cache_dir())
+    parser.add_argument("--steps", type=int, default=30)
+    for name, value in (("width", 64), ("latent-width", 192), ("crop", 256), ("batch", 8)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    options = parser.parse_args()
+    shape = {"width": options.width, "latent_width": options.latent_width, "crop": options.crop, "batch": options.batch}
+    common = {"rates": "0.0018,0.0035,0.0067,0.013", **shape}
+    configs = {
+        "vanilla": training_config("modern", **common),
+        "regularized": training_config("modern", regularizer="source-entropy", ratio=0.05, **common),
+    }
+    images = open_cache(options.folder, options.cache, smallest=options.crop, say=print)
+    processes = start_processes("auto")
+    steppers = {name: _stepper(config, Crops(images, config), processes) for name, config in configs.items()}
+    times: dict[str, list[float]] = {name: [] for name in configs}
+    for step in range(WARM_UP + options.steps):
+        for name, stepper in steppers.items():
+            start = time.perf_counter()
+            stepper(step)
+            if step >= WARM_UP:
+                times[name].append(time.perf_counter() - start)
+    seconds = {name: median(values) for name, values in times.items()}
+    print(f"{processes.device.type}, {platform.machine()}, {torch.get_num_threads()} threads, {shape}")
+    for name, value in seconds.items():
+        print(f"{name:12} {1000 * value:7.1f} ms a step  {options.batch / value:7.2f} images a second")
+    print(f"regularized over vanilla: {seconds['regularized'] / seconds['vanilla']:.3f}")
+
+
+def _stepper(config, crops: Crops, processes):
+    torch.manual_seed(config.seed)
+    task = Task(network_of(config), config).to(processes.device, memory_format=torch.channels_last)
+    stepped = processes.wrap(task)
+    optimizers = [torch.optim.Adam(group, 1e-4) for group in task.parameter_groups().values()]
+
+    def step(number: int) -> None:
+        x, quality = crops.batch(number)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        x = x.to(processes.device, memory_format=torch.channels_last)
+        stepped(x, quality.to(processes.device)).total.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        if processes.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Integer layers: equal to plain integers at every input, also at those that reach the bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regcodec.codec.model import Model
+from regcodec.errors import DamagedFileError
+from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior
+from regcodec.exact.layers import FLOAT32_EXACT, FLOAT64_EXACT, IntegerLayer
+from tests import reference_decoder
+
+
+def layer_of(seed: int, kind: str = "conv", *, k: int = 3, largest: int = 127, **changes: Any) -> IntegerLayer:
+    draw = np.random.default_rng(seed)
+    outs, ins = 4, 3
+    fields = {
+        "kind": kind,
+        "weight": draw.integers(-largest, largest + 1, (outs, ins, k, k)),
+        "bias": draw.integers(-(10**6), 10**6, outs),
+        "shift": draw.integers(1, 12, outs),
+        "limit": 32767,
+        "slope": (41, 12),
+    }
+    return IntegerLayer(**{**fields, **changes})
+
+
+def plain(layer: IntegerLayer, a: np.ndarray) -> np.ndarray:
+    """The layer in Python integers."""
+    values = reference_decoder.layer(
+        layer.kind,
+        reference_decoder.exact_integers(a),
+        layer.weight.tolist(),
+        layer.bias.tolist(),
+        layer.shift.tolist(),
+        layer.limit,
+        layer.slope,
+    )
+    return np.array(values)
+
+
+def inputs(seed: int, height: int, width: int, largest: int = 40_000) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-largest, largest + 1, (3, height, width)).astype(np.float64)
+
+
+def worst(layer: IntegerLayer, channel: int, sign: int) -> np.ndarray:
+    """An input at the clamp whose middle output takes every product of one output channel with one sign."""
+    k = layer.weight.shape[-1]
+    signs = np.where(layer.weight[channel] < 0, -1.0, 1.0) * sign
+    if layer.bias[channel] * sign < 0:
+        layer.bias[channel] *= -1
+    if layer.kind == "conv":
+        return signs * layer.limit
+    # a transposed convolution's output meets every second tap: the bound is not reached, the largest phase is
+    a = np.zeros((signs.shape[0], k, k))
+    taps = signs[:, ::2, ::2][:, ::-1, ::-1]
+    a[:, : taps.shape[1], : taps.shape[2]] = taps
+    return a * layer.limit
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 2**32), st.sampled_from(["conv", "deconv"]), st.sampled_from([1, 3, 5]),
+    st.integers(1, 5), st.integers(1, 5),
+)  # fmt: skip
+def test_a_layer_equals_plain_integers(seed: int, kind: str, k: int, height: int, width: int) -> None:
+    layer = layer_of(seed, kind, k=k, slope=(41, 12) if seed % 2 else None)
+    a = inputs(seed, height, width)
+    np.testing.assert_array_equal(layer(a), plain(layer, a))
+
+
+@pytest.mark.parametrize("kind", ["conv", "deconv"])
+@pytest.mark.parametrize("k", [3, 5])
+def test_a_layer_equals_torchs_convolution_in_float64(kind: str, k: int) -> None:
+    torch = pytest.importorskip("torch", reason="the train extra is not installed")
+    layer = layer_of(5, kind, k=k, slope=None)
+    a = inputs(6, 7, 6, largest=32767)
+    x, w, b = (torch.from_numpy(np.asarray(v, np.float64)) for v in (a, layer.weight, layer.bias))
+    if kind == "conv":
+        acc = torch.nn.functional.conv2d(x[None], w, b, padding=k // 2)
+    else:
+        acc = torch.nn.functional.conv_transpose2d(
+            x[None], w.transpose(0, 1), b, stride=2, padding=k // 2, output_padding=1
+        )
+    expected = np.floor(acc[0].numpy() / 2.0 ** layer.shift[:, None, None] + 0.5)
+    np.testing.assert_array_equal(layer(a), expected)
+
+
+@pytest.mark.parametrize("kind", ["conv", "deconv"])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("reach", [FLOAT32_EXACT - 1, FLOAT32_EXACT, 2 * FLOAT32_EXACT - 1, FLOAT64_EXACT - 1])
+def test_a_layer_at_the_edge_of_exactness_equals_plain_integers_at_its_worst_input(
+    kind: str, sign: int, reach: int
+) -> None:
+    rng = np.random.default_rng(9)
+    weight = rng.integers(1, 128, (1, 3, 3, 3)) * rng.choice([-1, 1], (1, 3, 3, 3))
+    total = int(np.abs(weight).sum())
+    limit = (reach - 2) // total
+    bias = np.array([sign * (reach - 1 - total * limit)])
+    layer = layer_of(0, kind, weight=weight, bias=bias, shift=np.array([1]), limit=limit, slope=None)
+    assert layer.bound == reach
+    assert layer.dtype is (np.float32 if reach < FLOAT32_EXACT else np.float64)
+    a = worst(layer, 0, sign)
+    result = layer(a)
+    np.testing.assert_array_equal(result.astype(np.float64), plain(layer, a).astype(np.float64))
+    if kind == "conv":
+        assert result[0, 1, 1] == math.floor((sign * (reach - 1) + 1) / 2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", ["conv", "deconv"])
+def test_float32_and_float64_give_the_same_integers_where_both_are_exact(seed: int, kind: str) -> None:
+    small = {"limit": 300, "bias": np.arange(-2, 2) * 1000, "slope": (3, 4)}
+    single, double = layer_of(seed, kind, largest=60, **small), layer_of(seed, kind, largest=60, **small)
+    assert single.dtype is np.float32
+    double.__dict__["dtype"] = np.float64
+    a = inputs(seed, 6, 5, largest=400)
+    results = single(a), double(a)
+    assert [r.dtype for r in results] == [np.float32, np.float64]
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_result_is_the_same_beside_other_pixels_and_in_any_order_of_channels() -> None:
+    layer = layer_of(3)
+    a = inputs(4, 40, 40)
+    whole = layer(a)
+    np.testing.assert_array_equal(layer(a[:, 10:20, 12:30])[:, 1:-1, 1:-1], whole[:, 11:19, 13:29])
+    order = [2, 0, 1]
+    turned = replace(layer, weight=layer.weight[:, order])
+    np.testing.assert_array_equal(turned(a[order]), whole)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weight": np.full((1, 1, 1, 1), 2**22), "limit": 2**31},
+        {"bias": np.array([2**53])},
+        {"bias": np.array([-(2**53)])},
+        {"shift": np.array([54])},
+        {"bias": np.array([2**47]), "slope": (2**6, 12)},
+    ],
+    ids=["products", "bias", "negative bias", "rounding half", "slope"],
+)
+def test_a_layer_whose_sums_may_pass_2_to_the_53_is_refused(changes: dict[str, Any]) -> None:
+    fields = {"kind": "conv", "weight": np.ones((1, 1, 1, 1), int), "bias": np.zeros(1, int), "shift": np.ones(1, int)}
+    layer = IntegerLayer(**{**fields, "limit": 1, "slope": None, **changes})
+    with pytest.raises(DamagedFileError, match="not exact"):
+        _ = layer.dtype
+    with pytest.raises(DamagedFileError, match="not exact"):
+        layer(np.zeros((1, 1, 1)))
+
+
+def test_the_bound_counts_weights_bias_and_half() -> None:
+    layer = layer_of(1, weight=np.array([[[[-3]], [[4]]]]), bias=np.array([-5]), shift=np.array([3]), limit=10)
+    assert layer.bound == 7 * 10 + 5 + 4
+
+
+@pytest.mark.parametrize("kind", ["conv", "deconv"])
+def test_inputs_outside_the_limit_count_as_the_limit(kind: str) -> None:
+    layer = layer_of(2, kind, limit=100)
+    a = inputs(2, 4, 4, largest=10**9)
+    a[0, 0, 0], a[1, 1, 1] = 2.0**40, -(2.0**40)
+    np.testing.assert_array_equal(layer(a), layer(np.clip(a, -100, 100)))
+
+
+def test_halves_round_up_and_negatives_are_multiplied_by_the_slope() -> None:
+    one = {"weight": np.ones((1, 1, 1, 1), int), "bias": np.zeros(1, int), "shift": np.array([1])}
+    a = np.array([[[-5.0, -3.0, -1.0, 1.0, 3.0]]])
+    assert layer_of(0, **one, slope=None)(a).ravel().tolist() == [-2, -1, 0, 1, 2]
+    wide = np.array([[[-2000.0, -1000.0, 1000.0]]])
+    assert layer_of(0, **one, slope=(41, 12))(wide).ravel().tolist() == [-10, -5, 500]
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 2**32), st.integers(1, 2), st.integers(1, 2), st.integers(0, 2))
+def test_means_and_tables_of_the_pack_equal_plain_integers(
+    model: Model, seed: int, height: int, width: int, row: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    largest = int(2 ** draw.uniform(0, 29))
+    z = draw.integers(-largest, largest + 1, (model.entropy.channels[0], height, width)).astype(np.int32)
+    gain = model.quality(row).gain
+    means, tables = model.entropy.parameters(z, gain)
+    arrays = {name: reference_decoder.exact_integers(a) for name, a in model.pack.arrays().items()}
+    expected = np.array(
+        reference_decoder.entropy_parameters(z.tolist(), model.pack.codec["entropy"], arrays, gain), np.float64
+    )
+    scales, expected_means = np.split(expected, 2)
+    np.testing.assert_array_equal(means, expected_means)
+    below = np.array(arrays["thresholds"])[:, None, None, None] <= scales
+    np.testing.assert_array_equal(tables, below.sum(axis=0))
+
+
+def hyperprior(**changes: Any) -> ExactHyperprior:
+    layer = layer_of(1, weight=np.ones((2, 3, 1, 1), int), bias=np.zeros(2, int), shift=np.ones(2, int))
+    fields = {
+        "layers": (layer,),
+        "medians": np.zeros(3, int),
+        "thresholds": np.array([1, 2]),
+        "z_bits": 6,
+        "parameter_bits": 12,
+        "gain_bits": 12,
+    }
+    return ExactHyperprior(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"thresholds": np.array([2, 1])},
+        {"thresholds": np.arange(256)},
+        {"medians": np.zeros(4, int)},
+        {"medians": np.full(3, 2**53)},
+        {"z_bits": 23},
+        {"layers": (layer_of(1, weight=np.ones((3, 3, 1, 1), int), bias=np.zeros(3, int), shift=np.ones(3, int)),)},
+    ],
+    ids=["thresholds fall", "too many thresholds", "channels", "median", "z_bits", "odd channels"],
+)
+def test_an_entropy_model_that_is_not_proven_exact_is_refused(changes: dict[str, Any]) -> None:
+    hyperprior().validate()
+    with pytest.raises(DamagedFileError):
+        hyperprior(**changes).validate()
+
+
+def test_parameters_are_clamped_before_the_gain() -> None:
+    layer = layer_of(
+        1, weight=np.full((2, 3, 1, 1), 2**20), bias=np.zeros(2, int), shift=np.ones(2, int), limit=2**30, slope=None
+    )
+    model = hyperprior(layers=(layer,))
+    model.validate()
+    means, _ = model.parameters(np.full((3, 1, 1), 2**29, np.int32), 1 << 20)
+    assert means.item() == PARAMETER_LIMIT << 8

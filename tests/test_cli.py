@@ -1,0 +1,328 @@
+"""The command line: what it writes, what it refuses to touch, what it says, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from regcodec import __version__
+from regcodec.bitstream.container import read_rgc
+from regcodec.codec.model import Model
+from tests.conftest import GOLDEN, PACK
+from tests.images import render
+
+Run = Callable[..., Result]
+BAD = GOLDEN / "bad"
+GREY_16 = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
+
+
+@pytest.fixture(autouse=True)
+def _only_the_tiny_pack(only_tiny: None) -> None:
+    """No test here may find the packs of a checkout."""
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    Image.fromarray(render(1, 70, 50)).save(path)
+    return path
+
+
+@pytest.fixture
+def coded(tmp_path: Path) -> Path:
+    path = tmp_path / "coded.rgc"
+    path.write_bytes((GOLDEN / "colour.rgc").read_bytes())
+    return path
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def frames(count: int) -> list[Image.Image]:
+    return [Image.fromarray(render(seed, 8, 8)) for seed in range(count)]
+
+
+def saved(image: Image.Image, format_: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+# What it writes
+
+
+def test_encode_then_decode_gives_a_picture_of_the_same_size(run: Run, picture: Path, tmp_path: Path) -> None:
+    encoded = run("encode", picture, "--model", "tiny", "-q", "4", "--verify")
+    assert encoded.exit_code == 0
+    assert encoded.stdout == ""
+    file = tmp_path / "picture.rgc"
+    assert (
+        encoded.stderr == f"{file}: {file.stat().st_size:,} bytes, {file.stat().st_size * 8 / 3500:.3f} bpp, verified\n"
+    )
+    decoded = run("decode", file, "-o", tmp_path / "back.png")
+    assert decoded.exit_code == 0
+    assert decoded.stderr == f"{tmp_path / 'back.png'}: 70x50\n"
+    with Image.open(tmp_path / "back.png") as image:
+        assert (image.mode, image.size) == ("RGB", (70, 50))
+    assert names(tmp_path) == {"picture.png", "picture.rgc", "back.png"}
+
+
+def test_the_default_outputs_are_the_inputs_names_with_rgc_and_png(run: Run, picture: Path, tmp_path: Path) -> None:
+    assert run("encode", picture, "--model", PACK, "--quiet").output == ""
+    assert names(tmp_path) == {"picture.png", "picture.rgc"}
+    picture.unlink()
+    assert run("decode", tmp_path / "picture.rgc", "--quiet").output == ""
+    assert names(tmp_path) == {"picture.png", "picture.rgc"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".ppm", ".tif", ".tiff", ".bmp", ".PNG"])
+def test_decode_writes_the_format_of_the_suffix(run: Run, coded: Path, suffix: str) -> None:
+    assert run("decode", coded, "-o", coded.with_suffix(suffix)).exit_code == 0
+    with Image.open(coded.with_suffix(suffix)) as image, np.load(GOLDEN / "expected.npz") as expected:
+        difference = np.asarray(image).astype(int) - expected["colour.rgc"]
+    assert np.abs(difference).max() <= 1
+
+
+def test_a_grey_picture_comes_back_grey(run: Run, tmp_path: Path) -> None:
+    Image.fromarray(render(2, 20, 30, grey=True)).save(tmp_path / "grey.png")
+    assert run("encode", tmp_path / "grey.png", "--model", "tiny").exit_code == 0
+    assert run("decode", tmp_path / "grey.rgc", "-o", tmp_path / "back.pgm").exit_code == 0
+    with Image.open(tmp_path / "back.pgm") as image:
+        assert (image.mode, image.size) == ("L", (20, 30))
+
+
+def test_verify_counts_the_symbols_and_makes_nothing(run: Run, coded: Path, tmp_path: Path) -> None:
+    result = run("verify", coded)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"{coded}: whole, 400 symbols match their checksum\n"
+    assert names(tmp_path) == {"coded.rgc"}
+    assert run("verify", coded, "--quiet").output == ""
+
+
+def test_info_describes_a_file_as_json(run: Run, coded: Path, model: Model) -> None:
+    facts = json.loads(run("info", coded, "--json").stdout)
+    expected = {"format": 1, "width": 70, "height": 50, "layout": "RGB", "pack_id": model.pack.id, "quality": 3.0}
+    assert expected.items() <= facts.items()
+    assert facts["bytes"] == coded.stat().st_size
+    assert facts["bpp"] == round(8 * facts["bytes"] / 3500, 5)
+    assert facts["pack"].startswith("tiny")
+
+
+def test_info_describes_a_pack_by_name_and_by_file(run: Run, model: Model) -> None:
+    by_name, by_file = (json.loads(run("info", which, "--json").stdout) for which in ("tiny", PACK))
+    assert by_name == by_file
+    assert by_name["pack_id"] == model.pack.id
+    assert [row["q"] for row in by_name["qualities"]] == [1, 3, 4]
+    assert f"pack_id: {model.pack.id}\n" in run("info", "tiny").stdout
+
+
+def test_info_describes_a_file_whose_pack_is_not_here(run: Run) -> None:
+    result = run("info", BAD / "unknown-pack.rgc")
+    assert result.exit_code == 0
+    assert "pack: not found here" in result.stdout
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    assert __version__ in run("--version").stdout
+
+
+# What it refuses to touch
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_an_existing_output_is_left_alone_without_force(
+    run: Run, picture: Path, coded: Path, tmp_path: Path, command: str
+) -> None:
+    target = tmp_path / ("out.rgc" if command == "encode" else "out.png")
+    target.write_bytes(b"precious")
+    call = [command, picture if command == "encode" else coded, "-o", target]
+    call += ["--model", "tiny"] if command == "encode" else []
+    result = run(*call)
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {target}: exists already. Pass --force to replace it.\n"
+    assert target.read_bytes() == b"precious"
+    assert run(*call, "--force").exit_code == 0
+    assert target.read_bytes() != b"precious"
+
+
+def test_decoding_beside_the_original_does_not_replace_it(run: Run, picture: Path) -> None:
+    original = picture.read_bytes()
+    assert run("encode", picture, "--model", "tiny").exit_code == 0
+    assert run("decode", picture.with_suffix(".rgc")).exit_code == 2
+    assert picture.read_bytes() == original
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_failing_command_leaves_the_directory_as_it_was(
+    run: Run, picture: Path, coded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    if force:
+        (tmp_path / "out.rgc").write_bytes(b"old")
+        (tmp_path / "out.png").write_bytes(b"old")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    flags = ["--force"] if force else []
+    assert run("encode", picture, "--model", "tiny", "-o", tmp_path / "out.rgc", *flags).exit_code == 1
+    assert run("decode", coded, "-o", tmp_path / "out.png", *flags).exit_code == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_failure_to_write_is_a_sentence(run: Run, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    result = run("encode", picture, "--model", "tiny")
+    assert result.stderr.startswith("Error: ")
+    assert "No space left on device" in result.stderr
+
+
+def test_a_damaged_file_with_force_leaves_the_old_picture(run: Run, tmp_path: Path) -> None:
+    old = tmp_path / "old.png"
+    old.write_bytes(b"old")
+    assert run("decode", BAD / "flip-in-chunk.rgc", "-o", old, "--force").exit_code == 3
+    assert old.read_bytes() == b"old"
+    assert names(tmp_path) == {"old.png"}
+
+
+# What it says, and its exit codes
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"this is a letter", "not an image"),
+        (b"", "not an image"),
+        (saved(Image.fromarray(render(1, 64, 64)), "PNG")[:900], "damaged"),
+        (saved(Image.fromarray(render(1, 64, 64)), "JPEG")[:500], "damaged"),
+        (saved(frames(3)[0], "GIF", save_all=True, append_images=frames(3)[1:]), "animated"),
+        (saved(frames(3)[0], "WEBP", save_all=True, append_images=frames(3)[1:]), "animated"),
+        (saved(frames(2)[0], "TIFF", save_all=True, append_images=frames(2)[1:]), "several pages"),
+        (saved(frames(1)[0], "GIF"), "mode P"),
+        (saved(frames(1)[0].convert("P"), "PNG"), "mode P"),
+        (saved(frames(1)[0].convert("RGBA"), "PNG"), "mode RGBA"),
+        (saved(frames(1)[0].convert("LA"), "PNG"), "mode LA"),
+        (saved(frames(1)[0].convert("1"), "PNG"), "mode 1"),
+        (saved(frames(1)[0].convert("CMYK"), "JPEG"), "mode CMYK"),
+        (saved(GREY_16, "PNG"), "more than 8 bits a sample"),
+        (saved(GREY_16, "TIFF"), "more than 8 bits a sample"),
+        (b"II*\0\x08\0\0\0" + bytes(6), "image"),
+    ],
+    ids=[
+        *("letter", "empty", "cut-png", "cut-jpeg", "gif", "webp", "pages", "gif-palette", "palette", "rgba", "la"),
+        *("bits", "cmyk", "png-16", "tiff-16", "tiff-without-size"),
+    ],
+)
+def test_a_picture_that_cannot_be_coded_gives_a_sentence_and_no_file(
+    run: Run, tmp_path: Path, data: bytes, sentence: str
+) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(data)
+    result = run("encode", path, "--model", "tiny")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {path}: ")
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert names(tmp_path) == {"picture"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["encode", "PICTURE", "--model", "tiny", "-q", "2"], 2, "-q 2: pack tiny has the qualities 1, 3, 4."),
+        (["encode", "PICTURE", "-o", "FOLDER/none/a.rgc", "--model", "tiny"], 2, "does not exist. Create it first."),
+        (["encode", "PICTURE", "-o", "FOLDER", "--model", "tiny"], 2, "is a directory; name a file."),
+        (["encode", "PICTURE", "--threads", "0", "--model", "tiny"], 2, "--threads"),
+        (["encode", "FOLDER/none.png"], 2, "does not exist"),
+        (["decode", "CODED", "-o", "FOLDER/out.jpg"], 2, "Choose one of these suffixes."),
+        (["encode", "PICTURE"], 4, "hyperprior: no such pack. Packs here: tiny ("),
+        (["encode", "PICTURE", "--model", "other"], 4, "other: no such pack. Packs here: tiny ("),
+        (["info", "other"], 4, "other: no such pack. Packs here: tiny ("),
+        (["encode", "PICTURE", "--model", "PICTURE"], 3, "not a regcodec pack"),
+        (["decode", "PICTURE"], 2, "exists already"),
+        (["decode", "PICTURE", "-o", "FOLDER/out.png"], 3, "not an .rgc file."),
+        (["verify", "PICTURE"], 3, "not an .rgc file."),
+        (["verify", "BAD/cut-in-chunk.rgc"], 3, "truncated"),
+        (["verify", "BAD/flip-in-chunk.rgc"], 3, "CRC"),
+        (["verify", "BAD/newer-version.rgc"], 3, "format version 2, this program reads 1. Update regcodec."),
+        (["info", "BAD/newer-version.rgc"], 3, "format version 2, this program reads 1. Update regcodec."),
+        (["verify", "BAD/unknown-pack.rgc"], 4, "needs pack 0123456789abcdef, not found. Packs here: tiny ("),
+        (["decode", "BAD/unknown-pack.rgc", "-o", "FOLDER/o.png", "--model", "tiny"], 4, "needs pack 0123456789abcdef"),
+        (["verify", "BAD/too-large.rgc"], 5, "65535x65535"),
+    ],
+)
+def test_every_refusal_has_its_exit_code_and_leaves_no_file(
+    run: Run, picture: Path, coded: Path, tmp_path: Path, arguments: list[str], code: int, sentence: str
+) -> None:
+    places = {"PICTURE": picture, "CODED": coded, "FOLDER": tmp_path, "BAD": BAD}
+    before = names(tmp_path)
+    filled = [
+        str(places[a.split("/")[0]]) + a[len(a.split("/")[0]) :] if a.split("/")[0] in places else a for a in arguments
+    ]
+    result = run(*filled)
+    assert result.exit_code == code
+    assert sentence in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["decode", "verify"])
+def test_a_file_that_claims_a_huge_picture_is_refused_before_memory_is_taken(
+    run: Run, tmp_path: Path, command: str
+) -> None:
+    run(command, BAD / "empty.rgc")  # imports are not what is measured
+    output = ["-o", tmp_path / "out.png"] if command == "decode" else []
+    tracemalloc.start()
+    result = run(command, BAD / "too-large.rgc", *output)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.exit_code == 5
+    assert peak < 20e6
+
+
+def test_a_picture_of_more_pixels_than_the_limit_is_refused_before_it_is_decoded(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("1", (20_000, 9_000)).save(path)
+    result = run("encode", path, "--model", "tiny")
+    assert result.exit_code == 5
+    assert "20000x9000" in result.stderr
+    assert names(tmp_path) == {"wide.png"}
+
+
+def test_a_file_without_its_pack_says_what_it_needs_when_no_pack_is_at_hand(
+    run: Run, coded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regcodec.codec.library.pack_folders", list)
+    result = run("decode", coded)
+    ident = read_rgc(coded.read_bytes()).pack_id.hex()
+    assert result.exit_code == 4
+    assert result.stderr == (
+        f"Error: {coded}: needs pack {ident}, not found. No packs are at hand. "
+        "Pass --model FILE or set REGCODEC_MODELS.\n"
+    )
+
+
+def test_packs_are_found_in_the_folders_of_the_environment(
+    run: Run, coded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    full.mkdir()
+    (full / "renamed.rgm").write_bytes(PACK.read_bytes())
+    monkeypatch.setenv("REGCODEC_MODELS", f"{empty}:{full}")
+    assert run("verify", coded).exit_code == 0
+    assert run("info", "renamed").exit_code == 0

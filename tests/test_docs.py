@@ -1,0 +1,73 @@
+"""What the documentation shows works: its shell scripts, and the page generated from --help."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.images import render
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/batch.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def shell(tmp_path: Path):
+    """Run a script in a folder with photos/, the tiny pack as the default pack, and `regcodec` on the path."""
+    packs, programs, photos = (tmp_path / name for name in ("packs", "bin", "photos"))
+    for folder in (packs, programs, photos / "deeper"):
+        folder.mkdir(parents=True)
+    shutil.copyfile(ROOT / "tests/golden/tiny.rgm", packs / "hyperprior.rgm")
+    program = programs / "regcodec"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m regcodec "$@"\n')
+    program.chmod(0o755)
+    for place in ("a.png", "b c.png", "deeper/d.png"):
+        Image.fromarray(render(1, 40, 30)).save(photos / place)
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "REGCODEC_MODELS": str(packs),
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-u", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    return run
+
+
+def test_the_scripts_of_the_batch_page_do_what_they_say(shell, tmp_path: Path) -> None:
+    encode, everything, check, tell, sizes = SCRIPTS
+    photos = tmp_path / "photos"
+    assert shell(encode).returncode == 0
+    assert sorted(p.name for p in photos.glob("*.rgc")) == ["a.rgc", "b c.rgc"]
+
+    assert shell(everything).returncode == 0
+    assert (photos / "deeper/d.rgc").exists()
+
+    damaged = photos / "b c.rgc"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    shell(check)
+    assert sorted(p.name for p in photos.glob("*.png")) == ["b c.png"]
+
+    told = shell(tell)
+    assert told.stdout.splitlines() == ["damaged: photos/b c.rgc"]
+    assert (photos / "a.png").exists()
+
+    damaged.unlink()
+    assert shell(sizes).stdout.split()[1::2] == ["photos/a.rgc"]
+
+
+def test_every_page_the_readme_names_exists() -> None:
+    text = (ROOT / "README.md").read_text()
+    named = re.findall(r"\]\(([^)#]+)\)", text)
+    assert [name for name in named if "://" not in name and not (ROOT / name).exists()] == []

@@ -1,0 +1,53 @@
+"""The built wheel, outside the checkout: it carries the default pack and its twin, and it codes a picture."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LARGEST_PACK = 10_000_000  # bytes
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_the_default_pack_and_its_twin_and_no_tests(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+    packs = {name: size for name, size in sizes.items() if name.endswith(".rgm")}
+    assert sorted(packs) == ["regcodec/packs/hyperprior-vanilla.rgm", "regcodec/packs/hyperprior.rgm"]
+    assert max(packs.values()) <= LARGEST_PACK
+    assert not [name for name in sizes if name.startswith(("tests/", "benchmarks/"))]
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_codes_a_picture_and_finds_its_twin(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True)
+    environment = {k: v for k, v in os.environ.items() if k != "REGCODEC_MODELS"} | {"PYTHONPATH": str(site)}
+
+    def regcodec(*words: str) -> str:
+        command = [sys.executable, "-m", "regcodec", *words]
+        return subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+
+    (tmp_path / "set").mkdir()
+    sample = tmp_path / "set" / "coffee.png"
+    sample.write_bytes((ROOT / "docs/sample/coffee.png").read_bytes())
+    regcodec("encode", str(sample), "-q", "3", "-o", "coffee.rgc", "--verify")
+    regcodec("decode", "coffee.rgc", "-o", "coffee.png")
+    assert (tmp_path / "coffee.png").stat().st_size > (tmp_path / "coffee.rgc").stat().st_size > 1000
+    report = regcodec("eval", "--dataset", "set", "--anchor", "vanilla", "--qualities", "3")
+    assert "hyperprior-vanilla" in report
