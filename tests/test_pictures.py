@@ -26,6 +26,7 @@ from regcodec.codec.model import Model
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
 from regcodec.codec.reading import image_suffixes, picture_of, read_picture
 from regcodec.codec.strip import strip, to_srgb
+from regcodec.codec.tiles import Box
 from regcodec.codec.writing import FORMATS, to_image, write_picture
 from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import DamagedFileError, LimitError, RegcodecError, UsageError
@@ -393,6 +394,16 @@ def test_a_hostile_chunk_under_a_fitting_crc_is_refused(name: str, rich_file: by
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 << 20
+
+
+def test_a_region_has_its_part_of_the_alpha_plane(rich_file: bytes, model: Model) -> None:
+    whole = decode_picture(rich_file, model)
+    part = decode_picture(rich_file, model, region=Box(20, 10, 30, 25))
+    assert part.alpha is not None
+    assert whole.alpha is not None
+    np.testing.assert_array_equal(part.alpha, whole.alpha[10:35, 20:50])
+    np.testing.assert_array_equal(part.pixels, whole.pixels[10:35, 20:50])
+    assert (part.icc, part.exif, part.xmp) == (whole.icc, whole.exif, whole.xmp)
 
 
 @pytest.mark.parametrize("kind", [b"A", b"i", b"e", b"x"])

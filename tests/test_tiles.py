@@ -348,14 +348,14 @@ def test_the_default_limit_of_the_command_line_is_the_libraries() -> None:
 
 
 def test_images_beyond_pillows_own_limit_are_read_where_ours_allows_and_its_limit_stays(tmp_path: Path) -> None:
-    from regcodec.codec.pixels import read_image
+    from regcodec.codec.reading import read_picture
 
     path = tmp_path / "a.png"
     Image.new("L", (300, 200)).save(path)
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = 10
     try:
-        assert read_image(path.read_bytes()).shape == (200, 300)
+        assert read_picture(path.read_bytes()).pixels.shape == (200, 300)
         assert Image.MAX_IMAGE_PIXELS == 10
     finally:
         Image.MAX_IMAGE_PIXELS = before
