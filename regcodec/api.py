@@ -22,9 +22,9 @@ from PIL import Image
 from regcodec.codec.opened import model_for_decoding, model_for_encoding
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
 from regcodec.codec.reading import picture_of, read_picture
-from regcodec.codec.strip import STRIPPABLE
 from regcodec.codec.strip import strip as without
 from regcodec.codec.writing import to_image
+from regcodec.config import STRIPPABLE
 from regcodec.errors import RegcodecError, UsageError, naming
 
 Metadata = Literal["exif", "icc", "xmp"]

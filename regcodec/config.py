@@ -17,6 +17,12 @@ from regcodec.errors import UsageError
 QUALITY_LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.025, 0.0483, 0.0932, 0.18)
 """lambda of q = 1 .. 8 (CompressAI's table for MSE)."""
 
+STRIPPABLE = ("exif", "icc", "xmp")
+"""Metadata that --strip and `strip=` name."""
+
+IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
+"""What `decode` writes: keys of `codec.writing.FORMATS`."""
+
 BITS_PER_LOG_MSE = 2.16
 """k: bits per pixel that H(X|X_hat) grows with ln MSE when q has no context (3 * 0.5 / ln 2)."""
 

@@ -238,7 +238,7 @@ def entropy_parameters(z: list, entropy: dict, arrays: dict, gain: int) -> list:
     return [[[(2 * clamp(v, 2**30) * gain + 2**bits) >> (bits + 1) for v in row] for row in plane] for plane in a]
 
 
-# Sections 6 and 7: alpha and metadata
+# Sections 7 and 8: alpha and metadata
 
 
 def inflate(stream: bytes) -> bytes:

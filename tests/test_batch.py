@@ -270,7 +270,7 @@ def long_batch(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     def start(*options: str) -> subprocess.Popen[bytes]:
         words = [*COMMAND, "encode", "-r", str(folder), "--out-dir", str(tmp_path / "out"), *TINY, *options]
         batch = subprocess.Popen(words, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True)
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 60
         while not list((tmp_path / "out").glob("[!.]*.rgc")) and time.monotonic() < limit:
             time.sleep(0.01)
         return batch
@@ -285,7 +285,7 @@ def test_a_signal_leaves_whole_files_and_nothing_else(
 ) -> None:
     batch = long_batch("--jobs", jobs)
     os.killpg(batch.pid, number) if number == signal.SIGINT else batch.send_signal(number)
-    assert batch.wait(20) != 0
+    assert batch.wait(60) != 0
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < 60
     for path in written:
@@ -297,8 +297,8 @@ def test_a_signal_leaves_whole_files_and_nothing_else(
 def test_processes_end_with_their_killed_parent(long_batch: Callable[..., subprocess.Popen[bytes]]) -> None:
     batch = long_batch("--jobs", "2")
     batch.kill()
-    batch.wait(20)
-    limit = time.monotonic() + 20
+    batch.wait(60)
+    limit = time.monotonic() + 60
     while _group_lives(batch.pid) and time.monotonic() < limit:
         time.sleep(0.05)
     assert not _group_lives(batch.pid)
@@ -310,7 +310,7 @@ def test_a_killed_process_is_reported_and_the_batch_ends(
     batch = long_batch("--jobs", "2", "--quiet")
     children = subprocess.run(["pgrep", "-f", "-P", str(batch.pid), "spawn_main"], capture_output=True, check=False)
     os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
-    _, said = batch.communicate(timeout=30)
+    _, said = batch.communicate(timeout=60)
     assert batch.returncode == 1
     assert b"not done, a worker process died." in said
     done, failed = map(int, re.findall(rb"(\d+) done, 0 skipped, (\d+) failed\n", said)[0])

@@ -240,7 +240,7 @@ def test_a_picture_that_cannot_be_coded_gives_a_sentence_and_no_file(
         (["encode", "PICTURE", "-o", "FOLDER", "--model", "tiny"], 2, "is a directory; name a file."),
         (["encode", "PICTURE", "--threads", "0", "--model", "tiny"], 2, "--threads"),
         (["encode", "FOLDER/none.png"], 2, "does not exist"),
-        (["decode", "CODED", "-o", "FOLDER/out.xyz"], 2, "cannot tell the format from the suffix .xyz"),
+        (["decode", "CODED", "-o", "FOLDER/out.xyz"], 2, "or pass --format."),
         (["encode", "PICTURE"], 4, "hyperprior: no such pack. Packs here: tiny ("),
         (["encode", "PICTURE", "--model", "other"], 4, "other: no such pack. Packs here: tiny ("),
         (["info", "other"], 4, "other: no such pack. Packs here: tiny ("),

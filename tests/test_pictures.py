@@ -26,7 +26,9 @@ from regcodec.codec.model import Model
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
 from regcodec.codec.reading import image_suffixes, picture_of, read_picture
 from regcodec.codec.strip import strip, to_srgb
+from regcodec.codec.tiles import Box
 from regcodec.codec.writing import FORMATS, to_image, write_picture
+from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import DamagedFileError, LimitError, RegcodecError, UsageError
 from tests import reference_decoder
 from tests.images import render
@@ -394,6 +396,16 @@ def test_a_hostile_chunk_under_a_fitting_crc_is_refused(name: str, rich_file: by
     assert peak < 64 << 20
 
 
+def test_a_region_has_its_part_of_the_alpha_plane(rich_file: bytes, model: Model) -> None:
+    whole = decode_picture(rich_file, model)
+    part = decode_picture(rich_file, model, region=Box(20, 10, 30, 25))
+    assert part.alpha is not None
+    assert whole.alpha is not None
+    np.testing.assert_array_equal(part.alpha, whole.alpha[10:35, 20:50])
+    np.testing.assert_array_equal(part.pixels, whole.pixels[10:35, 20:50])
+    assert (part.icc, part.exif, part.xmp) == (whole.icc, whole.exif, whole.xmp)
+
+
 @pytest.mark.parametrize("kind", [b"A", b"i", b"e", b"x"])
 def test_a_chunk_given_twice_is_refused(kind: bytes, rich_file: bytes, model: Model) -> None:
     file = read_rgc(rich_file)
@@ -437,6 +449,10 @@ def test_damaged_exif_is_kept_and_never_stops_a_picture(model: Model) -> None:
     assert decoded.exif == picture.exif
     for entry in FORMATS.values():
         assert read_picture(write_picture(decoded, entry)).width == WIDTH
+
+
+def test_every_format_that_a_user_may_name_is_written() -> None:
+    assert tuple(FORMATS) == IMAGE_FORMATS
 
 
 def test_a_walk_takes_pictures_and_not_documents() -> None:

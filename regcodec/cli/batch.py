@@ -22,7 +22,7 @@ from regcodec.cli.plan import Failure, Job
 from regcodec.errors import RegcodecError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -95,7 +95,7 @@ def _outcomes(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Outco
     pool = ProcessPoolExecutor(min(processes, len(jobs)), context, _begin_worker)
     try:
         with _main_left_alone():
-            waiting = {pool.submit(_attempt_in_worker, work, job): job for job in jobs}
+            waiting = {_submitted(pool, work, job): job for job in jobs}
         for future in as_completed(waiting):
             yield _result(future, waiting[future])
     except BaseException:
@@ -104,6 +104,18 @@ def _outcomes(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Outco
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _submitted(pool: ProcessPoolExecutor, work: Work, job: Job) -> Future[Outcome]:
+    from concurrent.futures import Future
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        return pool.submit(_attempt_in_worker, work, job)
+    except BrokenProcessPool as error:  # a process died while others were still being handed out
+        broken: Future[Outcome] = Future()
+        broken.set_exception(error)
+        return broken
 
 
 @contextmanager

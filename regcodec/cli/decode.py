@@ -15,9 +15,8 @@ from regcodec.cli.plan import Job, plan
 from regcodec.cli.several import Several, batch_options
 from regcodec.cli.streams import STANDARD, read_bytes, write_bytes
 from regcodec.cli.threads import model_option
+from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import UsageError, naming
-
-FORMAT_NAMES = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class Decoding:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(FORMAT_NAMES),
+    type=click.Choice(IMAGE_FORMATS),
     help="Format of the image  [default: by the output's suffix, else png]",
 )
 @model_option
@@ -49,7 +48,7 @@ class Decoding:
     "--region",
     metavar="X,Y,W,H",
     callback=lambda _context, _option, text: None if text is None else _region(text),
-    help="Only this rectangle, in pixels from the top left; no other tiles are decoded.",
+    help="Only this rectangle, in stored pixels from the top left; no other tiles are decoded.",
 )
 @batch_options
 @click.pass_context
@@ -102,8 +101,8 @@ def decode_file(job: Job, decoding: Decoding) -> Success:
     format_ = FORMATS[named] if named else format_of(job.target.suffix)
     with naming(job.source):
         model = model_for_decoding(data, decoding.model, several.threads)
-        region = Box(*decoding.region) if decoding.region else None
-        decoded = decode_picture(data, model, region=region, max_pixels=several.max_pixels, clock=clock)
+        box = Box(*decoding.region) if decoding.region else None
+        decoded = decode_picture(data, model, region=box, max_pixels=several.max_pixels, clock=clock)
         picture = strip(decoded, several.stripped)
         image = write_picture(picture, format_)
     write_bytes(job.target, image)

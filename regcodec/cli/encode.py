@@ -52,7 +52,11 @@ class Encoding:
     "--depth", type=click.Choice(["8"]), help="Reduce samples of more than 8 bits, which are refused otherwise."
 )
 @click.option("--verify", is_flag=True, help="Decode the result before reporting success.")
-@click.option("--psnr", is_flag=True, help="Decode the result and tell its PSNR in dB, over 8-bit samples.")
+@click.option(
+    "--psnr",
+    is_flag=True,
+    help="Decode the result and tell its PSNR in dB, over the 8-bit samples that are not transparent.",
+)
 @batch_options
 @click.pass_context
 def encode(
@@ -115,7 +119,8 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     if encoding.psnr:
         from regcodec.evaluation.metrics import psnr
 
-        decibels = psnr(picture.pixels, decoded.pixels)
+        seen = ... if picture.alpha is None else picture.alpha > 0
+        decibels = psnr(picture.pixels[seen], decoded.pixels[seen])
         facts["psnr"] = round(decibels, 4) if math.isfinite(decibels) else None  # JSON has no infinity
         line += f", {decibels:.2f} dB"
     if encoding.verify:

@@ -13,16 +13,15 @@ from regcodec.cli.batch import Manner, Success, threads_each
 from regcodec.cli.plan import Job, Places
 from regcodec.cli.streams import STANDARD, refuse_terminal
 from regcodec.cli.threads import limit_threads, max_pixels_option, threads_option
+from regcodec.config import STRIPPABLE
 from regcodec.errors import UsageError
 from regcodec.files import refuse_existing
-
-STRIPPABLE = ("all", "exif", "icc", "xmp")
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--strip",
         "strip_names",
-        type=click.Choice(STRIPPABLE),
+        type=click.Choice(("all", *STRIPPABLE)),
         multiple=True,
         help="Leave out metadata; may be repeated. The picture looks the same: colours without their profile become "
         "sRGB, pixels without their orientation are turned.",
@@ -92,7 +91,7 @@ class Several:
         each = threads_each(threads, jobs)
         limit_threads(each)
         return cls(
-            stripped=frozenset(STRIPPABLE[1:] if "all" in strip_names else strip_names),
+            stripped=frozenset(STRIPPABLE if "all" in strip_names else strip_names),
             threads=each,
             manner=Manner(processes=jobs, quiet=quiet, verbose=verbose, as_json=as_json),
             **others,

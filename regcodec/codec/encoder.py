@@ -22,21 +22,20 @@ def encode_pixels(
     model: Model,
     quality: float,
     *,
-    extras: tuple[Chunk, ...] = (),
     max_pixels: int = MAX_PIXELS,
     clock: Stopwatch | None = None,
+    extras: tuple[Chunk, ...] = (),
 ) -> bytes:
     """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q that the pack has.
 
-    `extras` are written before the symbols: `picture` puts alpha and metadata there.
-
-    Raises `UsageError` for another quality, `LimitError` for a picture that is too large.
+    `extras` are written before the symbols: `picture` puts alpha and metadata there. Raises `UsageError` for another
+    quality, `LimitError` for a picture that is too large.
     """
     clock = clock or Stopwatch()
     height, width = pixels.shape[:2]
     refuse_size(width, height, max_pixels)
     row = model.quality_row(quality)
-    chunks = []
+    chunks = [*extras]
     for tile in range(len(model.grid(width, height))):
         z, y, stream = encode_symbols(pixels, model, row, clock, tile)
         chunks.append(Chunk(SYMBOLS, symbols_crc(z, y) + stream))
@@ -47,7 +46,7 @@ def encode_pixels(
             width=width,
             height=height,
             layout=Layout.GREY if pixels.ndim == 2 else Layout.RGB,
-            chunks=(*extras, *chunks),
+            chunks=tuple(chunks),
         )
     )
 

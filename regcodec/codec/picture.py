@@ -18,7 +18,7 @@ from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import encode_pixels
 from regcodec.codec.metadata import NAMES, read_blob, write_blob
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
+from regcodec.codec.pixels import MAX_PIXELS, Pixels
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.tiles import Box
 
@@ -45,12 +45,7 @@ class Picture:
 
 
 def encode_picture(
-    picture: Picture,
-    model: Model,
-    quality: float,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    clock: Stopwatch | None = None,
+    picture: Picture, model: Model, quality: float, *, max_pixels: int = MAX_PIXELS, clock: Stopwatch | None = None
 ) -> bytes:
     """Return the .rgc file of a picture. Raises what `encode_pixels` raises, and `LimitError` for huge metadata."""
     extras: list[Chunk] = []
@@ -61,7 +56,7 @@ def encode_picture(
     for kind, blob in ((ICC, picture.icc), (EXIF, picture.exif), (XMP, picture.xmp)):
         if blob is not None:
             extras.append(Chunk(kind, write_blob(kind, blob)))
-    return encode_pixels(pixels, model, quality, extras=tuple(extras), max_pixels=max_pixels, clock=clock)
+    return encode_pixels(pixels, model, quality, max_pixels=max_pixels, clock=clock, extras=tuple(extras))
 
 
 def decode_picture(
@@ -72,10 +67,10 @@ def decode_picture(
     max_pixels: int = MAX_PIXELS,
     clock: Stopwatch | None = None,
 ) -> Picture:
-    """Return the picture of an .rgc file, or a region of it. Raises what `decode_pixels` raises."""
+    """Return the picture of an .rgc file or a region of it. Raises what `decode_pixels` raises."""
     pixels = decode_pixels(data, model, region=region, max_pixels=max_pixels, clock=clock)
     file = read_rgc(data, every_tile=region is None)
-    alpha = alpha_plane(file, max_pixels=max_pixels)
+    alpha = alpha_plane(file)
     if alpha is not None and region is not None:
         alpha = alpha[region.slices(Box(0, 0, file.width, file.height))]
     return Picture(pixels=pixels, alpha=alpha, **metadata(file))

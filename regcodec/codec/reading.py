@@ -23,6 +23,7 @@ from regcodec.codec.pixels import MAX_PIXELS, refuse_size
 from regcodec.codec.strip import convert_to_srgb, strip
 from regcodec.errors import LimitError, RegcodecError
 
+_pillow_limit = threading.Lock()
 _ONE_PICTURE = ("MPO", "PSD")
 """Formats whose further frames are views or layers of the first; the first is the picture."""
 
@@ -68,11 +69,7 @@ def read_picture(
 
 
 def picture_of(
-    image: Image.Image,
-    *,
-    stripped: Collection[str] = (),
-    depth: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    image: Image.Image, *, stripped: Collection[str] = (), depth: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Return the picture of a Pillow image (its current frame); arguments and errors as in `read_picture`."""
     refuse_size(*image.size, max_pixels)

@@ -18,9 +18,6 @@ from regcodec.codec.metadata import orientation
 from regcodec.codec.picture import Picture
 from regcodec.codec.pixels import Pixels
 
-STRIPPABLE = ("exif", "icc", "xmp")
-"""What `strip` and --strip know, in this order."""
-
 _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
@@ -34,7 +31,7 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 def strip(picture: Picture, names: Collection[str]) -> Picture:
-    """Return `picture` without the named of `STRIPPABLE`."""
+    """Return `picture` without the named of `config.STRIPPABLE`."""
     if "icc" in names and picture.icc is not None:
         picture = replace(picture, pixels=to_srgb(picture.pixels, picture.icc), icc=None)
     if "exif" in names and picture.exif is not None:

@@ -15,7 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from regcodec.codec.metadata import EXIF_PREFIX, describing, load_exif
 from regcodec.codec.picture import Picture
-from regcodec.codec.strip import STRIPPABLE, strip
+from regcodec.codec.strip import strip
+from regcodec.config import STRIPPABLE
 from regcodec.errors import RegcodecError, UsageError
 
 _XMP_TAG = 700
