@@ -40,7 +40,7 @@ def verify(file: Path, model: str | None, threads: int | None, max_pixels: int, 
             with grid.naming(tile):
                 z, y, _ = decode_symbols(parsed, opened, Stopwatch(), tile)
             symbols += z.size + y.size
-        alpha_plane(parsed)
+        alpha_plane(parsed, max_pixels=max_pixels)
         metadata(parsed)
     if not quiet:
         click.echo(f"{file}: whole, {symbols:,} symbols match their checksum", err=True)

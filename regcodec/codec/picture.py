@@ -70,7 +70,7 @@ def decode_picture(
     """Return the picture of an .rgc file or a region of it. Raises what `decode_pixels` raises."""
     pixels = decode_pixels(data, model, region=region, max_pixels=max_pixels, clock=clock)
     file = read_rgc(data, every_tile=region is None)
-    alpha = alpha_plane(file)
+    alpha = alpha_plane(file, max_pixels=max_pixels)
     if alpha is not None and region is not None:
         alpha = alpha[region.slices(Box(0, 0, file.width, file.height))]
     return Picture(pixels=pixels, alpha=alpha, **metadata(file))

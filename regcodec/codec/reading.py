@@ -31,8 +31,6 @@ _ONE_PICTURE = ("MPO", "PSD")
 _NO_STILLS = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "PDF")
 """What Pillow has a suffix for that a folder of pictures does not mean."""
 
-_pillow_limit = threading.Lock()
-
 
 def image_suffixes() -> frozenset[str]:
     """Return the suffixes, small, that a walk through a folder takes for pictures."""
