@@ -30,7 +30,7 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import refuse_existing, write_atomically
 from regcodec.training.checkpoint import checkpoint_network
 from regcodec.training.graphs import export_graphs
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.quantize import PARAMETER_BITS, Z_BITS, quantize_network
 from regcodec.training.restore import bottleneck_member
 from regcodec.training.tables import bottleneck_tables, gaussian_tables, scale_thresholds
@@ -80,7 +80,7 @@ def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: C
 
 
 @torch.no_grad()
-def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
+def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
     """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set the ranges of the integers."""
     network = network.float().eval()
     members = export_graphs(network)
@@ -101,7 +101,7 @@ def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
     codec = {
         "format": FORMAT,
         "architecture": network.config.arch,
-        "network": network.config.__dict__,
+        "network": network.config.to_dict(),
         "stride": network.stride,
         "qualities": [
             {"q": quality_of_lambda(lambda_), "lambda": lambda_, "gain": gain}
@@ -123,7 +123,7 @@ def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
 
 
 @torch.no_grad()
-def prove(network: Hyperprior, model: Model, images: list[Tensor]) -> Check:
+def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
     """Round-trip every image at every quality and compare bits and pictures with the float network."""
     float_bits = integer_bits = 0.0
     file_bits = 0

@@ -11,14 +11,14 @@ from regcodec.config import NetworkConfig, TrainConfig
 from regcodec.errors import UsageError
 from regcodec.training.checkpoint import NAME, checkpoint_network
 from regcodec.training.data import Crops
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.restore import restore_network
 from regcodec.training.start import linear_start
 
 START_CROPS = 256  # crops that fit the linear start
 
 
-def load_network(path: Path) -> Hyperprior:
+def load_network(path: Path) -> LatentCodec:
     """Return the network of a pack, a checkpoint or a run's directory."""
     if path.suffix == SUFFIX:
         return restore_network(read_pack(path))
@@ -30,7 +30,7 @@ def network_config_of(path: Path) -> NetworkConfig:
     return load_network(path).config
 
 
-def initialise(network: Hyperprior, config: TrainConfig, init: Path | None, crops: Crops) -> None:
+def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, crops: Crops) -> None:
     """Set the weights of `network` in place; gains are taken over where both have the same lambdas."""
     if init is not None:
         found = load_network(init)

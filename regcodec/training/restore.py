@@ -21,20 +21,20 @@ from regcodec.codec.model import Model
 from regcodec.codec.pack import TRAINING_ONLY, Pack
 from regcodec.config import NetworkConfig
 from regcodec.training.graphs import graph_weights
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import build_network
 from regcodec.training.quantize import real_weights
 
 
 @torch.no_grad()
-def restore_network(pack: Pack) -> Hyperprior:
+def restore_network(pack: Pack) -> LatentCodec:
     """Return the network of a pack, on the CPU, in evaluation mode."""
     model = Model.from_pack(pack)
     lambdas = tuple(row.lambda_ for row in pack.qualities)
     network = build_network(NetworkConfig(**pack.codec["network"]), lambdas)
     state = network.state_dict()
     stored = {**graph_weights(pack.members["analysis.onnx"]), **graph_weights(pack.members["synthesis.onnx"])}
-    for name, value in stored.items():
+    for name, value in ((name, value) for name, value in stored.items() if name in state):
         state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
     convolutions = [i for i, layer in enumerate(network.h_s) if hasattr(layer, "weight")]
     for index, layer, spec in zip(convolutions, model.entropy.layers, pack.codec["entropy"]["layers"], strict=True):
@@ -48,7 +48,7 @@ def restore_network(pack: Pack) -> Hyperprior:
     return network.eval()
 
 
-def bottleneck_member(network: Hyperprior) -> bytes:
+def bottleneck_member(network: LatentCodec) -> bytes:
     """Return what the tables do not keep of the factorized prior."""
     values = {name: p.detach().numpy() for name, p in network.entropy_bottleneck.named_parameters()}
     buffer = io.BytesIO()
@@ -61,7 +61,7 @@ def _bottleneck_state(pack: Pack) -> dict[str, Tensor]:
         return {name: torch.from_numpy(stored[name].copy()) for name in stored.files}
 
 
-def _stored_parameter(network: Hyperprior, name: str, value: Tensor) -> Tensor:
+def _stored_parameter(network: LatentCodec, name: str, value: Tensor) -> Tensor:
     owner, _, kind = name.rpartition(".")
     layer = network.get_submodule(owner)
     if not isinstance(layer, GDN):
