@@ -6,6 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Stopwatch:
@@ -22,3 +25,12 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - start
+
+    def laps(self, name: str, source: Iterator[T]) -> Iterator[T]:
+        """Yield what `source` yields, adding the time it takes to make each to `name`."""
+        while True:
+            with self.lap(name):
+                item = next(source, None)
+            if item is None:
+                return
+            yield item

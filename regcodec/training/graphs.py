@@ -103,13 +103,13 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     names: dict[str, str] = {value.name: value.name for value in (*model.graph.input, *model.graph.output)}
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     nodes, initializers = [], []
-    for name, value in sorted(weights.items()):
-        names[name] = name
+    for place, (name, value) in enumerate(sorted(weights.items())):
+        names[name] = name if "." in name else f"c{place}"
         if value.dtype == np.float32 and value.size > 1:
             initializers.append(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
             nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
         else:
-            initializers.append(numpy_helper.from_array(value, name))
+            initializers.append(numpy_helper.from_array(value, names[name]))
     for number, node in enumerate(model.graph.node):
         for place, output in enumerate(node.output):
             names.setdefault(output, f"t{number}_{place}" if place else f"t{number}")

@@ -2,7 +2,7 @@
 
 pack                              network
 analysis, synthesis weights       g_a, h_a, g_s; beta and gamma through the inverse of their reparametrisation
-integer layers / 2^bits           h_s
+integer layers / 2^bits           h_s, context
 bottleneck.npz                    entropy_bottleneck
 quality table                     lambdas, log_gain
 """
@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from compressai.layers import GDN
-from torch import Tensor
+from torch import Tensor, nn
 
 from regcodec.codec.model import Model
 from regcodec.codec.pack import TRAINING_ONLY, Pack
 from regcodec.config import NetworkConfig
+from regcodec.exact.context import ExactContext
+from regcodec.exact.layers import IntegerLayer
 from regcodec.training.graphs import graph_weights
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import build_network
-from regcodec.training.quantize import real_weights
+from regcodec.training.networks.res_context import ResContext
+from regcodec.training.quantize import context_layers, real_weights
 
 
 @torch.no_grad()
@@ -36,16 +40,23 @@ def restore_network(pack: Pack) -> LatentCodec:
     stored = {**graph_weights(pack.members["analysis.onnx"]), **graph_weights(pack.members["synthesis.onnx"])}
     for name, value in ((name, value) for name, value in stored.items() if name in state):
         state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
-    convolutions = [i for i, layer in enumerate(network.h_s) if hasattr(layer, "weight")]
-    for index, layer, spec in zip(convolutions, model.entropy.layers, pack.codec["entropy"]["layers"], strict=True):
-        weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])
-        state[f"h_s.{index}.weight"], state[f"h_s.{index}.bias"] = weight, bias
+    entropy = pack.codec["entropy"]
+    _put_back([layer for layer in network.h_s if hasattr(layer, "weight")], model.entropy.layers, entropy["layers"])
+    if isinstance(network, ResContext) and isinstance(model.entropy, ExactContext):
+        _put_back(context_layers(network.context), model.entropy.context.layers, entropy["context"]["layers"])
     for name, value in _bottleneck_state(pack).items():
         state[f"entropy_bottleneck.{name}"] = value
     scale = 2.0**model.entropy.gain_bits
     state["log_gain"] = torch.tensor([math.log(row.gain / scale) for row in pack.qualities])
     network.load_state_dict(state)
     return network.eval()
+
+
+def _put_back(modules: list[nn.Module], layers: tuple[IntegerLayer, ...], specs: list[dict[str, Any]]) -> None:
+    for module, layer, spec in zip(modules, layers, specs, strict=True):
+        weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])
+        module.weight.copy_(weight)
+        module.bias.copy_(bias)
 
 
 def bottleneck_member(network: LatentCodec) -> bytes:
