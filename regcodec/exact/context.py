@@ -47,21 +47,20 @@ class ContextNetwork:
 
     def validate(self, latent: int, parameter_bits: int) -> None:
         """Raise `DamagedFileError` unless the layers fit together and each is proven exact; `latent` is M."""
-        blocks = self.layers[4:-3]
-        well_formed = latent % GROUPS == 0 and len(self.layers) >= 7 and len(blocks) % 3 == 0
-        well_formed = well_formed and 0 <= self.input_bits <= parameter_bits
-        well_formed = well_formed and all(layer.kind != "deconv" for layer in self.layers)
-        if well_formed:
-            width = self.layers[0].channels[1]
-            wanted = [(2 * latent, width), *[(latent, width)] * 3]
-            for depthwise in blocks[::3]:
-                wanted += [(width, width), (width, -1), (-1, width)] if depthwise.kind == "depthwise" else [(-1, -1)] * 3
-            wanted += [(width, 2 * latent)] * 3
-            well_formed = all(_fits(layer, shape) for layer, shape in zip(self.layers, wanted, strict=True))
-            well_formed = well_formed and all(
-                expand.channels[1] == project.channels[0]
-                for expand, project in zip(blocks[1::3], blocks[2::3], strict=True)
-            )
+        blocks = max(len(self.layers) - 7, 0) // 3
+        width = self.layers[0].channels[1] if self.layers else 0
+        wide = [layer.channels[1] for layer in self.layers[5:-3:3]]
+        shapes = [("conv", 2 * latent, width), *[("conv", latent, width)] * 3]
+        for inner in wide:
+            shapes += [("depthwise", width, width), ("conv", width, inner), ("conv", inner, width)]
+        shapes += [("conv", width, 2 * latent)] * 3
+        well_formed = (
+            len(self.layers) == 7 + 3 * blocks
+            and [(layer.kind, *layer.channels) for layer in self.layers] == shapes
+            and all(bool(((layer.shift >= 1) & (layer.shift < 53)).all()) for layer in self.layers)
+            and latent % GROUPS == 0
+            and 0 <= self.input_bits <= parameter_bits
+        )
         if not well_formed:
             raise DamagedFileError("the pack's context network is not well formed.")
         for layer in self.layers:
@@ -147,7 +146,3 @@ def channels_of(group: int, latent: int) -> npt.NDArray[np.int64]:
     quarter = np.arange(group * latent // GROUPS, (group + 1) * latent // GROUPS)
     return np.concatenate([quarter, latent + quarter])
 
-
-def _fits(layer: IntegerLayer, shape: tuple[int, int]) -> bool:
-    """Return whether a layer has `shape` channels; -1 is any."""
-    return all(b in (-1, a) for a, b in zip(layer.channels, shape, strict=True))
