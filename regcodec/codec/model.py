@@ -140,9 +140,7 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
     return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"])
 
 
-def _layers(
-    arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str, Any]]
-) -> tuple[IntegerLayer, ...]:
+def _layers(arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str, Any]]) -> tuple[IntegerLayer, ...]:
     return tuple(_layer(arrays, f"{name}{i}", spec) for i, spec in enumerate(specs))
 
 

@@ -145,4 +145,3 @@ def channels_of(group: int, latent: int) -> npt.NDArray[np.int64]:
     """Return the rows of [2M, ...] that are a group's scales, then its means; `latent` is M."""
     quarter = np.arange(group * latent // GROUPS, (group + 1) * latent // GROUPS)
     return np.concatenate([quarter, latent + quarter])
-
