@@ -2,8 +2,8 @@
 
     x [B,3,H,W] --principal components of 8x8 blocks of all colours--> --principal components of 2x2 neighbours--> y
 
-hyperprior   the four convolutions of g_a (5x5, stride 2) become two plain rearrangements of 2x2 blocks into channels and
-             the two bases; the divisive normalisations start close to identities
+hyperprior   the four convolutions of g_a (5x5, stride 2) become two plain rearrangements of 2x2 blocks into channels
+             and the two bases; the divisive normalisations start close to identities
 res-*        the 1x1 layer after the unshuffling and the 2x2 down-sampling become the bases; the blocks are identities
 
 g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept components.
@@ -83,7 +83,7 @@ def _start_res(network: ResHyper, x: Tensor, step: float) -> None:
 
 
 def _bases(blocks: Tensor, width: int, latent: int) -> tuple[Tensor, Tensor]:
-    """Return principal components of blocks [B, 192, h, w] as rows, and those of 2x2 neighbours of their coefficients."""
+    """Return principal components of blocks [B, 192, h, w] as rows, and those of 2x2 groups of their coefficients."""
     basis8 = _principal(blocks, min(width, blocks.shape[1]))
     groups = F.pixel_unshuffle(torch.einsum("kc,bchw->bkhw", basis8, blocks), 2)
     return basis8, _principal(groups, min(latent, groups.shape[1]))

@@ -3,9 +3,9 @@
     PartialBlock   x [B,C,h,w] --3x3 on the first C/4--> 1x1 to 2C --leaky ReLU--> 1x1 to C --> + x
     DepthBlock     x [B,C,h,w] --depthwise 3x3---------> 1x1 to 2C --leaky ReLU--> 1x1 to C --> + x
 
-Sources: FasterNet's PConv block (Chen et al. 2023; papers/gap.txt, section IV-A, reference 85) and the depthwise residual
-block of DCVC-DC. The last layer of a branch begins at zero, so that a block begins as the identity. Multiplications per
-position: 4.56 C^2 and 4 C^2 + 9 C. Only layers that `exact` has are in a DepthBlock.
+Sources: FasterNet's PConv block (Chen et al. 2023; papers/gap.txt, section IV-A, reference 85) and the depthwise
+residual block of DCVC-DC. The last layer of a branch begins at zero, so that a block begins as the identity.
+Multiplications per position: 4.56 C^2 and 4 C^2 + 9 C. Only layers that `exact` has are in a DepthBlock.
 """
 
 from __future__ import annotations

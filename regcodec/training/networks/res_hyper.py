@@ -2,7 +2,8 @@
 
     x [B,3,H,W] --unshuffle 8--> [B,192,H/8,W/8] --1x1--> [B,N,..] --blocks_a x PartialBlock--> 2x2 stride 2
                                                                         --> y [B,M,H/16,W/16]
-    y_hat --2x2 stride 2, transposed--> [B,N,H/8,W/8] --blocks_s x PartialBlock--> 1x1 --> [B,192,..] --shuffle 8--> x_hat
+    y_hat --2x2 stride 2, transposed--> [B,N,H/8,W/8] --blocks_s x PartialBlock--> 1x1 --> [B,192,..]
+                                                                        --shuffle 8--> x_hat
 
     y --3x3, 5x5 /2, 5x5 /2--> z [B,Z,H/64,W/64]        z_hat --5x5 x2, 5x5 x2, 3x3--> scales, means [B,2M,H/16,W/16]
 
