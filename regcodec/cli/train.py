@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,33 @@ NETWORK_OPTIONS = {
 """Option -> field of `NetworkConfig`."""
 
 
+def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Let the settings of a TOML file stand for the options that are not given."""
+    if path is None:
+        return
+    try:
+        stage = tomllib.loads(path.read_text())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file ({error}).") from error
+    names = {max(p.opts, key=len).removeprefix("--"): p.name for p in ctx.command.params if p.name != "config"}
+    unknown = sorted(set(stage) - set(names))
+    if unknown:
+        raise UsageError(f"{path}: unknown settings: {', '.join(unknown)}. Names are those of the options.")
+    ctx.default_map = {
+        names[key]: ",".join(str(v) for v in value) if isinstance(value, list) else value
+        for key, value in stage.items()
+    }
+
+
 @click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_stage,
+    help="TOML file of options by their names (steps = 1000); what is given here as well rules.",
+)
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of images, any nesting."
 )

@@ -53,5 +53,6 @@ def encode_symbols(pixels: Pixels, model: Model, row: int, clock: Stopwatch) -> 
             y_symbols[where] = np.rint(y[where] / step - means / unit)
         with clock.lap("coder"):
             coder.encode(y_symbols[where], tables, model.y_tables)
-    stream = coder.finish()
+    with clock.lap("coder"):
+        stream = coder.finish()
     return z_symbols, y_symbols, stream
