@@ -23,7 +23,7 @@ import numpy as np
 PRECISION = 24
 MAGIC = bytes.fromhex("89 52 47 43 0D 0A 1A 0A")
 LARGEST_SYMBOL = 2**29
-ID_FILES = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz")
+ID_FILES = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz", "hyper_analysis.onnx")
 
 
 class RefusedError(ValueError):
@@ -82,7 +82,7 @@ def read_container(rgc: bytes) -> tuple[dict, bytes]:
     header["height"] = f.varint(1, 65535)
     header["layout"] = f.byte()
     refuse_unless(header["layout"] in (0, 1), "layout")
-    chunks = f.varint(1, 255)
+    chunks = f.varint(1, 65535)
     f.check_crc(0)
 
     payload = None
@@ -298,7 +298,7 @@ def read_pack(pack: bytes) -> tuple[bytes, dict, dict]:
     """Pack id, `codec.json` and the arrays of `entropy.npz` as nested lists of Python integers."""
     with zipfile.ZipFile(io.BytesIO(pack)) as archive:
         digest = hashlib.sha256()
-        for name in ID_FILES:
+        for name in (name for name in ID_FILES if name in archive.namelist()):
             contents = archive.read(name)
             digest.update(name.encode() + b"\0" + str(len(contents)).encode() + b"\0" + contents)
         pack_id = digest.digest()[:8]

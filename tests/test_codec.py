@@ -188,8 +188,8 @@ for command in ([], ["encode"], ["decode"], ["verify"], ["eval"], ["train"], ["e
 def test_another_quality_another_pack_and_a_large_picture_are_refused(model: Model) -> None:
     with pytest.raises(UsageError, match=r"-q 2: pack tiny has the qualities 1, 3, 4\."):
         encode_pixels(render(1, 8, 8), model, 2.0)
-    with pytest.raises(LimitError, match="10000x5000"):
-        encode_pixels(np.broadcast_to(np.uint8(0), (5000, 10000, 3)), model, 3.0)
+    with pytest.raises(LimitError, match="20000x9000"):
+        encode_pixels(np.broadcast_to(np.uint8(0), (9000, 20000, 3)), model, 3.0)
     file = read_rgc(encode_pixels(render(1, 8, 8), model, 3.0))
     with pytest.raises(PackNotFoundError, match="needs pack 0000000000000000; tiny is"):
         decode_symbols(type(file)(**{**file.__dict__, "pack_id": bytes(8)}), model, Stopwatch())

@@ -43,7 +43,7 @@ HEADER = (
     Field("width", Varint(1, LARGEST_SIDE), "pixels", "0, above 65535, an overlong form"),
     Field("height", Varint(1, LARGEST_SIDE), "pixels", "0, above 65535, an overlong form"),
     Field("layout", U8(), "0 RGB, 1 grey", "any other value"),
-    Field("chunks", Varint(1, 255), "number of chunks that follow", "0, above 255"),
+    Field("chunks", Varint(1, 65535), "number of chunks that follow", "0, above 65535"),
 )
 HEADER_CRC = U32()
 CHUNK_TYPE = Bytes(1)
@@ -60,6 +60,8 @@ class Chunk:
 
     type: bytes
     payload: bytes
+    sound: bool = True
+    """False where the CRC does not match: `read_rgc` keeps such a chunk for a reader that may not need its tile."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,16 @@ class RgcFile:
             raise DamagedFileError(f"the file has {len(found)} chunks of type {wanted.decode()}, not one.")
         return found[0]
 
+    def symbols(self, tile: int, tiles: int) -> bytes:
+        """Return the payload of a tile's symbols chunk; a picture has one for each of its `tiles`."""
+        found = [c for c in self.chunks if c.type == SYMBOLS]
+        if len(found) != tiles:
+            wanted = "one" if tiles == 1 else str(tiles)
+            raise DamagedFileError(f"the file has {len(found)} chunks of type {SYMBOLS.decode()}, not {wanted}.")
+        if not found[tile].sound:
+            raise DamagedFileError("a chunk is damaged (its CRC does not match).")
+        return found[tile].payload
+
 
 def write_rgc(file: RgcFile) -> bytes:
     """Return the bytes of `file`."""
@@ -94,8 +106,11 @@ def write_rgc(file: RgcFile) -> bytes:
     return b"".join(parts)
 
 
-def read_rgc(data: bytes) -> RgcFile:
-    """Parse and check `data`; every refusal is a `DamagedFileError`."""
+def read_rgc(data: bytes, *, every_tile: bool = True) -> RgcFile:
+    """Parse and check `data`; every refusal is a `DamagedFileError`.
+
+    With `every_tile` False a tile with a wrong CRC is refused only when its symbols are asked for.
+    """
     reader = Reader(data)
     if not data:
         raise DamagedFileError("the file is empty.")
@@ -114,7 +129,13 @@ def read_rgc(data: bytes) -> RgcFile:
         raise DamagedFileError("the header is damaged (its CRC does not match).")
     if values["flags"] != 0 or values["layout"] not in list(Layout):
         raise DamagedFileError("the file uses a feature this program does not know. Update regcodec.")
-    chunks = tuple(_read_chunk(reader) for _ in range(values["chunks"]))
+    chunks: list[Chunk] = []
+    for _ in range(values["chunks"]):
+        chunk = _read_chunk(reader)
+        if not chunk.sound and (every_tile or chunk.type != SYMBOLS):
+            raise DamagedFileError(f"{_which(chunk, chunks, values['chunks'])} is damaged (its CRC does not match).")
+        _refuse_unknown(chunk.type)
+        chunks.append(chunk)
     if reader.position != len(data):
         raise DamagedFileError(f"{len(data) - reader.position} bytes follow the last chunk.")
     return RgcFile(
@@ -123,7 +144,7 @@ def read_rgc(data: bytes) -> RgcFile:
         width=values["width"],
         height=values["height"],
         layout=Layout(values["layout"]),
-        chunks=chunks,
+        chunks=tuple(chunks),
     )
 
 
@@ -132,10 +153,18 @@ def _read_chunk(reader: Reader) -> Chunk:
     kind = CHUNK_TYPE.read(reader, "chunk type")
     payload = reader.take(CHUNK_LENGTH.read(reader, "chunk length"), f"{kind!r} chunk")
     body = reader.data[start : reader.position]
-    if CHUNK_CRC.read(reader, "chunk CRC") != zlib.crc32(body):
-        raise DamagedFileError("a chunk is damaged (its CRC does not match).")
+    return Chunk(kind, payload, sound=CHUNK_CRC.read(reader, "chunk CRC") == zlib.crc32(body))
+
+
+def _which(chunk: Chunk, before: list[Chunk], total: int) -> str:
+    if total == 1:
+        return "a chunk"
+    tile = sum(c.type == SYMBOLS for c in before) + 1
+    return f"chunk {len(before) + 1} of {total}" + (f" (tile {tile})" if chunk.type == SYMBOLS else "")
+
+
+def _refuse_unknown(kind: bytes) -> None:
     if not kind.isalpha():
         raise DamagedFileError(f"{kind!r} is not a chunk type.")
     if kind.isupper() and kind not in KNOWN_CHUNKS:
         raise DamagedFileError(f"the file needs chunk type {kind.decode()}, unknown to this program. Update regcodec.")
-    return Chunk(kind, payload)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from regcodec.cli.threads import limit_threads, model_option, threads_option
+from regcodec.cli.threads import limit_threads, max_pixels_option, model_option, threads_option
 from regcodec.errors import naming
 
 
@@ -26,6 +26,7 @@ from regcodec.errors import naming
 @model_option
 @click.option("--verify", is_flag=True, help="Decode the result before reporting success.")
 @threads_option
+@max_pixels_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 def encode(
@@ -35,6 +36,7 @@ def encode(
     model: str | None,
     verify: bool,
     threads: int | None,
+    max_pixels: int,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -53,14 +55,14 @@ def encode(
     target = output or image.with_suffix(".rgc")
     refuse_existing(target, force=force)
     with naming(image):
-        pixels = read_image(image.read_bytes())
+        pixels = read_image(image.read_bytes(), max_pixels=max_pixels)
     opened = Model.open(find_pack(model), threads=threads)
-    data = encode_pixels(pixels, opened, quality)
+    data = encode_pixels(pixels, opened, quality, max_pixels=max_pixels)
     if verify:
         from regcodec.codec.decoder import decode_pixels
 
         with naming(f"{image}: the encoded file does not decode"):
-            decode_pixels(data, opened)
+            decode_pixels(data, opened, max_pixels=max_pixels)
     write_atomically(target, data)
     if not quiet:
         bpp = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])

@@ -35,13 +35,14 @@ def info(file: str, as_json: bool) -> None:
 
 
 def _rgc_facts(path: Path) -> dict[str, Any]:
-    from regcodec.bitstream.container import VERSION, read_rgc
+    from regcodec.bitstream.container import SYMBOLS, VERSION, read_rgc
     from regcodec.codec.library import find_pack_by_id
     from regcodec.codec.pack import read_pack
 
     data = path.read_bytes()
     with naming(path):
         parsed = read_rgc(data)
+    kinds = dict.fromkeys(chunk.type for chunk in parsed.chunks)
     facts: dict[str, Any] = {
         "file": str(path),
         "format": VERSION,
@@ -51,7 +52,8 @@ def _rgc_facts(path: Path) -> dict[str, Any]:
         "bytes": len(data),
         "bpp": round(8 * len(data) / (parsed.width * parsed.height), 5),
         "pack_id": parsed.pack_id.hex(),
-        "chunks": {chunk.type.decode(): len(chunk.payload) for chunk in parsed.chunks},
+        "chunks": {kind.decode(): sum(len(c.payload) for c in parsed.chunks if c.type == kind) for kind in kinds},
+        "tiles": sum(chunk.type == SYMBOLS for chunk in parsed.chunks),
     }
     try:
         pack = read_pack(find_pack_by_id(parsed.pack_id.hex()))

@@ -1,4 +1,4 @@
-"""`--threads` for commands that code pictures; it must act before numpy is loaded."""
+"""Options of the commands that code pictures; `--threads` must act before numpy is loaded."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ threads_option: Callable[[Any], Any] = click.option(
 )
 model_option: Callable[[Any], Any] = click.option(
     "--model", help="Pack, by file or by name (regcodec info NAME describes it)."
+)
+max_pixels_option: Callable[[Any], Any] = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=178_956_970,
+    show_default=True,
+    help="Refuse a picture of more pixels, before any memory is taken for it.",
 )
 
 

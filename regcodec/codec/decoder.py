@@ -1,47 +1,68 @@
 """.rgc bytes to pixels; `encoder.py` mirrors this page.
 
-container -> range coder -> z symbols -> for each step: means, table indices -> y symbols -> y_hat -> planes -> pixels
+for each tile: a chunk of the container -> range coder -> z symbols -> for each step: means, table indices -> y symbols
+               -> y_hat of its core, window of y_hat -> planes -> pixels
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from regcodec.bitstream.container import SYMBOLS, Layout, RgcFile, read_rgc
+from regcodec.bitstream.container import Layout, RgcFile, read_rgc
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import Pixels, from_planes, refuse_size
+from regcodec.codec.pixels import MAX_PIXELS, Pixels, empty_pixels, from_planes, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import CRC_BYTES, Symbols, check_symbols
+from regcodec.codec.tiles import Box, Grid
 from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolDecoder
 from regcodec.errors import DamagedFileError, PackNotFoundError
 
 
-def decode_pixels(data: bytes, model: Model, *, clock: Stopwatch | None = None) -> Pixels:
-    """Return the picture of an .rgc file, uint8 [H, W, 3] or [H, W].
+def decode_pixels(
+    data: bytes,
+    model: Model,
+    *,
+    region: Box | None = None,
+    max_pixels: int = MAX_PIXELS,
+    clock: Stopwatch | None = None,
+) -> Pixels:
+    """Return the picture of an .rgc file or a region of it, uint8 [H, W, 3] or [H, W]; other tiles are not looked at.
 
-    Raises `DamagedFileError` for anything but an intact file, `PackNotFoundError` when it needs another pack.
+    Raises `DamagedFileError` for anything but an intact file, `PackNotFoundError` when it needs another pack,
+    `LimitError` for more than `max_pixels`, `UsageError` for a region that is not inside the picture.
     """
     clock = clock or Stopwatch()
-    file = read_rgc(data)
-    _, _, y_hat = decode_symbols(file, model, clock)
-    with clock.lap("transform"):
-        planes = model.transforms.synthesis(y_hat)
-        return from_planes(planes, file.height, file.width, grey=file.layout == Layout.GREY)
+    file = read_rgc(data, every_tile=region is None)
+    _refuse_other_pack(file, model)
+    wanted = region or Box(0, 0, file.width, file.height)
+    wanted.refuse_outside(file.width, file.height)
+    refuse_size(wanted.width, wanted.height, max_pixels)
+    grey = file.layout == Layout.GREY
+    pixels = empty_pixels(wanted.height, wanted.width, grey=grey)
+    for core, window, y_hat in _latents(file, model, wanted, clock):
+        with clock.lap("transform"):
+            part = core.shared(wanted)
+            rows, columns = part.slices(window)
+            planes = model.transforms.synthesis(y_hat)[:, :, rows, columns]
+            pixels[part.slices(wanted)] = from_planes(planes, part.height, part.width, grey=grey)
+    return pixels
 
 
-def decode_symbols(file: RgcFile, model: Model, clock: Stopwatch) -> tuple[Symbols, Symbols, Latent]:
-    """Return z symbols, y symbols (checked against the file's CRC) and y_hat."""
-    if file.pack_id.hex() != model.pack.id:
-        raise PackNotFoundError(f"needs pack {file.pack_id.hex()}; {model.name} is {model.pack.id}.")
-    refuse_size(file.width, file.height)
+def decode_symbols(file: RgcFile, model: Model, clock: Stopwatch, tile: int = 0) -> tuple[Symbols, Symbols, Latent]:
+    """Return z symbols, y symbols (checked against the file's CRC) and y_hat, of one tile."""
+    _refuse_other_pack(file, model)
+    grid = model.grid(file.width, file.height)
+    core = grid.core(tile)
     step = model.step(file.quality)
-    payload = file.chunk(SYMBOLS)
+    payload = file.symbols(tile, len(grid))
     if len(payload) < CRC_BYTES:
         raise DamagedFileError("the symbols chunk is too short.")
     with clock.lap("coder"):
         coder = SymbolDecoder(payload[CRC_BYTES:])
-        shape = model.z_shape(file.width, file.height)
+        shape = model.z_shape(core.width, core.height)
         z_symbols = coder.decode(model.z_table_indices(shape), model.z_tables).reshape(shape)
     y_symbols = np.zeros(model.y_shape(shape), np.int32)
     y_hat = np.zeros(y_symbols.shape, np.float32)
@@ -55,3 +76,33 @@ def decode_symbols(file: RgcFile, model: Model, clock: Stopwatch) -> tuple[Symbo
         coder.finish()
         check_symbols(z_symbols, y_symbols, payload[:CRC_BYTES])
     return z_symbols, y_symbols, y_hat
+
+
+def _latents(file: RgcFile, model: Model, wanted: Box, clock: Stopwatch) -> Iterator[tuple[Box, Box, Latent]]:
+    """Yield core, window and y_hat of the window of every tile that meets `wanted`; two rows of tiles are kept."""
+    grid = model.grid(file.width, file.height)
+    kept: dict[int, Latent] = {}
+    for tile in grid.meeting(wanted):
+        kept = {t: latent for t, latent in kept.items() if t >= tile - grid.across - 1}
+        window = grid.window(tile, model.tiling.synthesis_halo)
+        for source in grid.meeting(window):
+            if source not in kept:
+                with grid.naming(source):
+                    kept[source] = decode_symbols(file, model, clock, source)[2]
+        yield grid.core(tile), window, _joined(grid, window, kept, model)
+
+
+def _joined(grid: Grid, window: Box, kept: dict[int, Latent], model: Model) -> Latent:
+    """Return y_hat over a window, from the tiles that meet it."""
+    step = model.latent_stride
+    y_hat = np.empty((model.entropy.channels[1], window.height // step, window.width // step), np.float32)
+    for tile in grid.meeting(window):
+        core = grid.core(tile)
+        part = core.shared(window)
+        y_hat[:, *part.slices(window, step)] = kept[tile][:, *part.slices(core, step)]
+    return y_hat
+
+
+def _refuse_other_pack(file: RgcFile, model: Model) -> None:
+    if file.pack_id.hex() != model.pack.id:
+        raise PackNotFoundError(f"needs pack {file.pack_id.hex()}; {model.name} is {model.pack.id}.")

@@ -1,6 +1,7 @@
 """Pixels to .rgc bytes; `decoder.py` mirrors this page.
 
-pixels -> planes -> y, z -> z symbols -> for each step: means, table indices -> y symbols -> range coder -> container
+for each tile: window of pixels -> planes -> y, z of its core -> z symbols
+               -> for each step: means, table indices -> y symbols -> range coder -> a chunk of the container
 """
 
 from __future__ import annotations
@@ -9,21 +10,28 @@ import numpy as np
 
 from regcodec.bitstream.container import SYMBOLS, Chunk, Layout, RgcFile, write_rgc
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import Pixels, refuse_size, to_planes
+from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size, to_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import Symbols, symbols_crc
+from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolEncoder
 
 
-def encode_pixels(pixels: Pixels, model: Model, quality: float, *, clock: Stopwatch | None = None) -> bytes:
+def encode_pixels(
+    pixels: Pixels, model: Model, quality: float, *, max_pixels: int = MAX_PIXELS, clock: Stopwatch | None = None
+) -> bytes:
     """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q that the pack has.
 
     Raises `UsageError` for another quality, `LimitError` for a picture that is too large.
     """
+    clock = clock or Stopwatch()
     height, width = pixels.shape[:2]
-    refuse_size(width, height)
+    refuse_size(width, height, max_pixels)
     row = model.quality_row(quality)
-    z, y, stream = encode_symbols(pixels, model, row, clock or Stopwatch())
+    chunks = []
+    for tile in range(len(model.grid(width, height))):
+        z, y, stream = encode_symbols(pixels, model, row, clock, tile)
+        chunks.append(Chunk(SYMBOLS, symbols_crc(z, y) + stream))
     return write_rgc(
         RgcFile(
             pack_id=bytes.fromhex(model.pack.id),
@@ -31,15 +39,17 @@ def encode_pixels(pixels: Pixels, model: Model, quality: float, *, clock: Stopwa
             width=width,
             height=height,
             layout=Layout.GREY if pixels.ndim == 2 else Layout.RGB,
-            chunks=(Chunk(SYMBOLS, symbols_crc(z, y) + stream),),
+            chunks=tuple(chunks),
         )
     )
 
 
-def encode_symbols(pixels: Pixels, model: Model, row: int, clock: Stopwatch) -> tuple[Symbols, Symbols, bytes]:
-    """Return z symbols, y symbols and the range-coded stream of both."""
+def encode_symbols(
+    pixels: Pixels, model: Model, row: int, clock: Stopwatch, tile: int = 0
+) -> tuple[Symbols, Symbols, bytes]:
+    """Return z symbols, y symbols and the range-coded stream of both, of one tile."""
     with clock.lap("transform"):
-        y, z = model.transforms.analysis(to_planes(pixels, model.stride))
+        z, y = _latents(pixels, model, tile)
     with clock.lap("entropy"):
         medians = model.entropy.medians / (1 << model.entropy.z_bits)
         z_symbols = np.rint(z - medians[:, None, None]).astype(np.int32)
@@ -56,3 +66,13 @@ def encode_symbols(pixels: Pixels, model: Model, row: int, clock: Stopwatch) -> 
     with clock.lap("coder"):
         stream = coder.finish()
     return z_symbols, y_symbols, stream
+
+
+def _latents(pixels: Pixels, model: Model, tile: int) -> tuple[Latent, Latent]:
+    """Return z and y of a tile's core; y is seen with the analysis halo."""
+    grid = model.grid(pixels.shape[1], pixels.shape[0])
+    core, window = grid.core(tile), grid.window(tile, model.tiling.analysis_halo)
+    rows, columns = window.slices(grid.picture)
+    planes = to_planes(pixels[rows, columns], model.stride)
+    y, z = model.transforms.analysis(planes, core.slices(window, model.latent_stride))
+    return z, y

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.codec.pack import Pack, Quality, read_pack
+from regcodec.codec.tiles import Grid, Tiling
 from regcodec.codec.transforms import Transforms
 from regcodec.coding.tables import FrequencyTables
 from regcodec.errors import DamagedFileError, UsageError, naming
@@ -32,6 +33,7 @@ class Model:
     """One zero-mean table for each scale index."""
     z_tables: FrequencyTables
     """One table for each channel of z."""
+    tiling: Tiling
 
     @classmethod
     def open(cls, path: Path, *, threads: int | None = None) -> Model:
@@ -62,6 +64,15 @@ class Model:
     def stride(self) -> int:
         """Pixels that a picture's sides are padded to multiples of."""
         return int(self.pack.codec["stride"])
+
+    @property
+    def latent_stride(self) -> int:
+        """Pixels to an element of y: z has one where y has four by four."""
+        return self.stride // 4
+
+    def grid(self, width: int, height: int) -> Grid:
+        """Return the tiles of a picture of `width` x `height` pixels."""
+        return Grid.of(self.tiling, self.stride, width, height)
 
     @property
     def qualities(self) -> tuple[float, ...]:
@@ -113,6 +124,7 @@ class Model:
             raise DamagedFileError("the pack's tables do not fit its networks.")
         if not all(isinstance(g, int) and 1 <= g <= LARGEST_GAIN for g in gains) or self.stride < 1:
             raise DamagedFileError("the pack's quality table is not well formed.")
+        self.tiling.validate(self.stride)
 
 
 def _assemble(pack: Pack, threads: int | None) -> Model:
@@ -137,7 +149,8 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
         )
         for kind in ("y", "z")
     }
-    return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"])
+    tiling = Tiling(**pack.codec.get("tile", {}))
+    return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"], tiling)
 
 
 def _layers(arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str, Any]]) -> tuple[IntegerLayer, ...]:

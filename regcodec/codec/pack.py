@@ -3,9 +3,10 @@
 A stored ZIP with, in this order:
 
     codec.json       normative  architecture, quality table, fixed-point constants
-    analysis.onnx    normative  x -> y, z
+    analysis.onnx    normative  x -> y
     synthesis.onnx   normative  y_hat -> x_hat
     entropy.npz      normative  integer networks, medians, thresholds, frequency tables
+    hyper_analysis.onnx  normative  y -> z; where it is missing, analysis.onnx gives z too
     bottleneck.npz              the factorized prior's parameters, read by training only
     manifest.json               provenance and measured figures
 
@@ -20,6 +21,7 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ from regcodec.errors import DamagedFileError, PackNotFoundError, naming
 
 FORMAT = 1
 NORMATIVE = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz")
+HYPER_ANALYSIS = "hyper_analysis.onnx"
+"""Normative too; the first packs have it inside of analysis.onnx."""
 TRAINING_ONLY = "bottleneck.npz"
 MANIFEST = "manifest.json"
 SUFFIX = ".rgm"
@@ -71,7 +75,7 @@ class Pack:
 def pack_id(members: dict[str, bytes]) -> str:
     """Return the id of a pack with these members."""
     digest = hashlib.sha256()
-    for name in NORMATIVE:
+    for name in _normative(members):
         digest.update(f"{name}\0{len(members[name])}\0".encode())
         digest.update(members[name])
     return digest.digest()[:8].hex()
@@ -82,7 +86,7 @@ def pack_bytes(members: dict[str, bytes], manifest: dict[str, Any]) -> bytes:
     contents = {**members, MANIFEST: json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST):
+        for name in (*_normative(members), TRAINING_ONLY, MANIFEST):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), contents[name])
         archive.comment = _COMMENT + pack_id(members).encode()
     return buffer.getvalue()
@@ -95,7 +99,8 @@ def read_pack(path: Path) -> Pack:
     with naming(path):
         try:
             with zipfile.ZipFile(path) as archive:
-                members = {name: archive.read(name) for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST)}
+                names = (*_normative(archive.namelist()), TRAINING_ONLY, MANIFEST)
+                members = {name: archive.read(name) for name in names}
                 stated = archive.comment
             codec, manifest = json.loads(members["codec.json"]), json.loads(members.pop(MANIFEST))
         except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, RuntimeError) as error:
@@ -108,6 +113,10 @@ def read_pack(path: Path) -> Pack:
                 f"the pack has format {codec.get('format')}, this program reads {FORMAT}. Update regcodec."
             )
         return Pack(path.stem, found, codec, manifest, members)
+
+
+def _normative(present: Container[str]) -> tuple[str, ...]:
+    return (*NORMATIVE, HYPER_ANALYSIS) if HYPER_ANALYSIS in present else NORMATIVE
 
 
 def stated_id(path: Path) -> str | None:

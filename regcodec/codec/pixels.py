@@ -7,6 +7,7 @@ planes   float32 [1, 3, H', W'] on 0..1, H' and W' multiples of the model's stri
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,16 @@ from regcodec.errors import LimitError, RegcodecError
 Pixels = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
 
-LARGEST_IMAGE = 40_000_000
-"""Pixels; the transforms hold the whole picture in memory."""
+MAX_PIXELS = 178_956_970
+"""Default of --max-pixels: where Pillow too refuses a picture, a size of half a gigabyte in RGB."""
+_pillow_limit = threading.Lock()
 
 
-def read_image(data: bytes) -> Pixels:
+def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Return the pixels of an 8-bit RGB or grey picture; anything else is refused with a reason."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            refuse_size(*image.size)
+        with _open_any_size(data) as image:
+            refuse_size(*image.size, max_pixels)
             _refuse_unsupported(image)
             image.load()
             return np.asarray(image)
@@ -46,12 +48,19 @@ def write_image(pixels: Pixels, format_: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def refuse_size(width: int, height: int) -> None:
-    """Raise `LimitError` for a picture of more than `LARGEST_IMAGE` pixels, or a side the container cannot state."""
+def refuse_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise `LimitError` for a picture of more than `max_pixels` pixels, or a side the container cannot state."""
     if max(width, height) > LARGEST_SIDE:
         raise LimitError(f"the image is {width}x{height}; a side may have {LARGEST_SIDE} pixels.")
-    if width * height > LARGEST_IMAGE:
-        raise LimitError(f"the image has {width}x{height} pixels; this version codes up to {LARGEST_IMAGE:,}.")
+    if width * height > max_pixels:
+        raise LimitError(
+            f"the image has {width}x{height} pixels; the limit is {max_pixels:,}. Raise it with --max-pixels."
+        )
+
+
+def empty_pixels(height: int, width: int, *, grey: bool) -> Pixels:
+    """Return pixels to be filled."""
+    return np.empty((height, width) if grey else (height, width, 3), np.uint8)
 
 
 def to_planes(pixels: Pixels, stride: int) -> Planes:
@@ -73,6 +82,16 @@ def from_planes(planes: Planes, height: int, width: int, *, grey: bool) -> Pixel
 def _to_levels(values: npt.NDArray[Any]) -> Pixels:
     levels: Pixels = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
     return levels
+
+
+def _open_any_size(data: bytes) -> Image.Image:
+    """Open an image without Pillow's limit, which is a global; nothing is allocated before `refuse_size`."""
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _refuse_unsupported(image: Image.Image) -> None:

@@ -1,7 +1,8 @@
 """The float transforms, run by onnxruntime on the CPU.
 
-    analysis   x [1, 3, H, W] -> y [M, H/16, W/16], z [N, H/64, W/64]
-    synthesis  y_hat [M, H/16, W/16] -> x_hat [1, 3, H, W]
+    analysis        x [1, 3, H, W] -> y [M, H/16, W/16]
+    hyper analysis  y -> z [N, H/64, W/64], of a tile's core alone: where the entropy model sees the border of a picture
+    synthesis       y_hat [M, H/16, W/16] -> x_hat [1, 3, H, W]
 
 Each session is made at its first use: a decoder never loads the analysis transform.
 """
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regcodec.codec.pack import HYPER_ANALYSIS
 from regcodec.codec.pixels import Planes
 from regcodec.errors import DamagedFileError, RegcodecError
 
 Latent = npt.NDArray[np.float32]
+WHOLE = (slice(None), slice(None))
 
 
 class Transforms:
@@ -27,9 +30,14 @@ class Transforms:
         self._members = members
         self._threads = threads
 
-    def analysis(self, x: Planes) -> tuple[Latent, Latent]:
-        """Return y and z of the picture."""
-        y, z = self._analysis.run(["y", "z"], {"x": x})
+    def analysis(self, x: Planes, core: tuple[slice, slice] = WHOLE) -> tuple[Latent, Latent]:
+        """Return y and z of the picture, or of a core: rows and columns of y, whole elements of z."""
+        y, *inside = self._analysis.run(None, {"x": x})
+        y = np.ascontiguousarray(y[:, :, *core])
+        if HYPER_ANALYSIS in self._members:
+            z = self._hyper_analysis.run(["z"], {"y": y})[0]
+        else:  # a pack of before tiles: z sees what y saw
+            z = inside[0][:, :, *(slice(_quarter(s.start), _quarter(s.stop)) for s in core)]
         if not (np.isfinite(y).all() and np.isfinite(z).all()):
             raise RegcodecError("the analysis transform gave values that are not finite; the pack is unusable.")
         return y[0], z[0]
@@ -46,6 +54,10 @@ class Transforms:
         return self._session("analysis.onnx")
 
     @cached_property
+    def _hyper_analysis(self) -> Any:
+        return self._session(HYPER_ANALYSIS)
+
+    @cached_property
     def _synthesis(self) -> Any:
         return self._session("synthesis.onnx")
 
@@ -54,9 +66,14 @@ class Transforms:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.enable_mem_pattern = False  # a pattern doubles the memory from the second tile on, and saves no time
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         try:
             return onnxruntime.InferenceSession(self._members[name], options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common base but Exception
             raise DamagedFileError(f"the pack's {name} cannot be loaded ({error}).") from error
+
+
+def _quarter(place: int | None) -> int | None:
+    return None if place is None else place // 4

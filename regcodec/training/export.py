@@ -114,6 +114,7 @@ def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
         "architecture": network.config.arch,
         "network": network.config.to_dict(),
         "stride": network.stride,
+        "tile": network.tiling.__dict__,
         "qualities": [
             {"q": quality_of_lambda(lambda_), "lambda": lambda_, "gain": gain}
             for lambda_, gain in zip(network.lambdas, gains, strict=True)

@@ -1,7 +1,8 @@
 """The float transforms as ONNX graphs with dynamic size; weights in half precision, widened on load.
 
-    analysis    x [1, 3, 64h, 64w] -> y [1, M, 4h, 4w], z [1, Z, h, w]
-    synthesis   y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
+    analysis        x [1, 3, 64h, 64w] -> y [1, M, 4h, 4w]
+    hyper analysis  y [1, M, 4h, 4w] -> z [1, Z, h, w]
+    synthesis       y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
 
 Initializers keep the names of the state dict (g_a.0.weight, ..., g_a.1.beta, g_a.1.gamma), with beta and gamma as the
 normalisation uses them. Equal weights give equal bytes: nothing of the exporter's own (names, traces) is kept.
@@ -21,6 +22,7 @@ from compressai.layers import GDN
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from regcodec.codec.pack import HYPER_ANALYSIS
 from regcodec.training.networks.latents import LatentCodec
 
 OPSET = 18
@@ -45,11 +47,19 @@ class PlainGDN(nn.Module):
 class _Analysis(nn.Module):
     def __init__(self, network: LatentCodec) -> None:
         super().__init__()
-        self.g_a, self.h_a = plain(network.g_a), plain(network.h_a)
+        self.g_a = plain(network.g_a)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.g_a(x)
-        return y, self.h_a(y)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.g_a(x)
+
+
+class _HyperAnalysis(nn.Module):
+    def __init__(self, network: LatentCodec) -> None:
+        super().__init__()
+        self.h_a = plain(network.h_a)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.h_a(y)
 
 
 class _Synthesis(nn.Module):
@@ -68,12 +78,13 @@ def plain(transform: nn.Sequential) -> nn.Sequential:
 
 
 def export_graphs(network: LatentCodec) -> dict[str, bytes]:
-    """Return the pack members analysis.onnx and synthesis.onnx."""
+    """Return the pack members analysis.onnx, hyper_analysis.onnx and synthesis.onnx."""
     M = network.config.M
     image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
     return {
-        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y", "z"]),
+        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"]),
+        HYPER_ANALYSIS: _export(_HyperAnalysis(network), latent, 4, "y", ["z"]),
         "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"]),
     }
 

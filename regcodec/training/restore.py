@@ -19,7 +19,7 @@ from compressai.layers import GDN
 from torch import Tensor, nn
 
 from regcodec.codec.model import Model
-from regcodec.codec.pack import TRAINING_ONLY, Pack
+from regcodec.codec.pack import HYPER_ANALYSIS, TRAINING_ONLY, Pack
 from regcodec.config import NetworkConfig
 from regcodec.exact.context import ExactContext
 from regcodec.exact.layers import IntegerLayer
@@ -37,9 +37,12 @@ def restore_network(pack: Pack) -> LatentCodec:
     lambdas = tuple(row.lambda_ for row in pack.qualities)
     network = build_network(NetworkConfig(**pack.codec["network"]), lambdas)
     state = network.state_dict()
-    stored = {**graph_weights(pack.members["analysis.onnx"]), **graph_weights(pack.members["synthesis.onnx"])}
-    for name, value in ((name, value) for name, value in stored.items() if name in state):
-        state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
+    for graph in ("analysis.onnx", HYPER_ANALYSIS, "synthesis.onnx"):
+        if graph not in pack.members:
+            continue
+        for name, value in graph_weights(pack.members[graph]).items():
+            if name in state:  # a graph has constants besides
+                state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
     entropy = pack.codec["entropy"]
     _put_back([layer for layer in network.h_s if hasattr(layer, "weight")], model.entropy.layers, entropy["layers"])
     if isinstance(network, ResContext) and isinstance(model.entropy, ExactContext):

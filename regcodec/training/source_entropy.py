@@ -118,8 +118,8 @@ class _LevelBits(torch.autograd.Function):
         u, low = (0.5 - v).mul_(inverse), (-0.5 - v).mul_(inverse)
         at_top, at_bottom = x >= 255, x <= 0
         beyond = away > 0
-        low_open = torch.where(beyond, at_top, at_bottom)
-        u_open = torch.where(beyond, at_bottom, at_top)
+        low_open = (beyond & at_top) | (~beyond & at_bottom)
+        u_open = (beyond & at_bottom) | (~beyond & at_top)
         mass = _phi(u).masked_fill_(u_open, 1.0).sub_(_phi(low).masked_fill_(low_open, 0.0))
         mass.clamp_(min=0).add_(SMALLEST_LIKELIHOOD)
         ctx.save_for_backward(
@@ -135,7 +135,8 @@ class _LevelBits(torch.autograd.Function):
         density_u, density_low = (u * u).mul_(-0.5).exp_(), (low * low).mul_(-0.5).exp_()
         to_v = (density_low - density_u).mul_(common)
         moment = torch.nan_to_num_(density_low * low).sub_(torch.nan_to_num_(density_u * u))
-        return None, torch.where(beyond, -to_v, to_v), moment.mul_(common)
+        to_mean = to_v * (1 - 2 * beyond.to(to_v.dtype))
+        return None, to_mean, moment.mul_(common)
 
 
 def _phi(t: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
         "layout": (header(model, layout=2) + body, feature),
         "zero-width": (header(model, width=b"\0") + body, "the width is 0, outside 1 to 65535."),
         "height-65536": (header(model, height=b"\x80\x80\x04") + body, "the height is 65536, outside 1 to 65535."),
-        "no-chunks": (header(model, chunks=b"\0"), "the chunks is 0, outside 1 to 255."),
+        "no-chunks": (header(model, chunks=b"\0"), "the chunks is 0, outside 1 to 65535."),
         "overlong-width": (header(model, width=b"\x81\0") + body, "the width is not in its shortest form."),
         "endless-quality": (header(model, quality=b"\xff" * 9 + b"\1") + body, "the quality is out of range."),
         "unknown-critical-chunk": (
@@ -191,7 +191,7 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
     listed["too-large"] = (
         header(model, width=b"\xff\xff\3", height=b"\xff\xff\3") + body,
         5,
-        "the image has 65535x65535 pixels; this version codes up to 40,000,000.",
+        "the image has 65535x65535 pixels; the limit is 178,956,970. Raise it with --max-pixels.",
     )
     return listed
 

@@ -52,7 +52,7 @@ def test_regularized_and_vanilla_packs_run_the_same_graph_on_the_same_shapes(
     one, two = packs["vanilla"], packs["regularized"]
     assert one.id != two.id
     assert one.members.keys() == two.members.keys()
-    for graph in ("analysis.onnx", "synthesis.onnx"):
+    for graph in ("analysis.onnx", "hyper_analysis.onnx", "synthesis.onnx"):
         nodes = [
             [(n.op_type, *n.input, *n.output) for n in onnx.load_from_string(p.members[graph]).graph.node]
             for p in (one, two)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from compressai.models import MeanScaleHyperprior
 
+from regcodec.codec.tiles import Tiling
 from regcodec.config import NetworkConfig
 from regcodec.training.networks.latents import LatentCodec
 
 
 class Hyperprior(LatentCodec, MeanScaleHyperprior):
     """CompressAI's model and state dict, plus `log_gain` [Q]."""
+
+    tiling = Tiling(analysis_halo=64, synthesis_halo=32)  # g_a and g_s reach 30 pixels
 
     def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
         MeanScaleHyperprior.__init__(self, config.N, config.M)

@@ -22,6 +22,7 @@ from compressai.models import CompressionModel
 from compressai.ops import quantize_ste
 from torch import Tensor, nn
 
+from regcodec.codec.tiles import Tiling
 from regcodec.config import NetworkConfig
 from regcodec.training.networks.estimate import Estimate
 
@@ -30,6 +31,8 @@ class LatentCodec(CompressionModel):
     """Base of all networks. A subclass makes g_a, g_s, h_a, h_s, entropy_bottleneck, gaussian_conditional."""
 
     stride = 64
+    tiling: Tiling
+    """Halos of at least the reach of g_a and g_s."""
 
     def add_gains(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
         """Add `log_gain` [Q]; called when the modules are made."""

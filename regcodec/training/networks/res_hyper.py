@@ -16,6 +16,7 @@ from __future__ import annotations
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import nn
 
+from regcodec.codec.tiles import Tiling
 from regcodec.config import NetworkConfig
 from regcodec.training.networks.blocks import PartialBlock
 from regcodec.training.networks.latents import LatentCodec
@@ -28,6 +29,10 @@ class ResHyper(LatentCodec):
         super().__init__()
         N, M, Z = config.N, config.M, config.Z
         colours = 3 * BLOCK * BLOCK
+        self.tiling = Tiling(
+            analysis_halo=_rounded_up(config.blocks_a * BLOCK, self.stride),
+            synthesis_halo=_rounded_up(config.blocks_s * BLOCK, 2 * BLOCK),
+        )
         self.entropy_bottleneck = EntropyBottleneck(Z)
         self.gaussian_conditional = GaussianConditional(None)
         self.g_a = nn.Sequential(
@@ -57,3 +62,8 @@ class ResHyper(LatentCodec):
             nn.Conv2d(Z, 2 * M, 3, padding=1),
         )
         self.add_gains(config, lambdas)
+
+
+def _rounded_up(reach: int, multiple: int) -> int:
+    """Return a halo for transforms that see `reach` pixels: one position of the trunk for each block."""
+    return -(-reach // multiple) * multiple
