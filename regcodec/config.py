@@ -59,6 +59,10 @@ class NetworkConfig:
         if (self.arch == "res-context") != (self.context > 0):
             raise UsageError("--arch res-context and --context-width go together: give both (or --size) or neither.")
 
+    def without_context(self) -> NetworkConfig:
+        """Return the res-hyper that a res-context contains; any other network as it is."""
+        return replace(self, arch="res-hyper", context=0, blocks_c=0) if self.arch == "res-context" else self
+
     def to_dict(self) -> dict[str, Any]:
         """Return what is not zero, as the pack has it."""
         return {name: value for name, value in asdict(self).items() if value}

@@ -35,7 +35,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
         stage = tomllib.loads(path.read_text())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file ({error}).") from error
-    names = {max(p.opts, key=len).removeprefix("--"): p.name for p in ctx.command.params if p.name != "config"}
+    names = {max(p.opts, key=len).removeprefix("--"): str(p.name) for p in ctx.command.params if p.name != "config"}
     unknown = sorted(set(stage) - set(names))
     if unknown:
         raise UsageError(f"{path}: unknown settings: {', '.join(unknown)}. Names are those of the options.")

@@ -31,12 +31,15 @@ def network_config_of(path: Path) -> NetworkConfig:
 
 
 def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, crops: Crops) -> None:
-    """Set the weights of `network` in place; gains are taken over where both have the same lambdas."""
+    """Set the weights of `network` in place; gains are taken over where both have the same lambdas.
+
+    A res-context can go on from a res-hyper of the same widths: its context begins by adding nothing.
+    """
     if init is not None:
         found = load_network(init)
-        if found.config != config.network:
+        if found.config not in (config.network, config.network.without_context()):
             raise UsageError(f"{init}: is {found.config}, this run asks for {config.network}.")
-        state = found.state_dict()
+        state = {**network.state_dict(), **found.state_dict()}
         if found.lambdas != network.lambdas:
             state["log_gain"] = network.log_gain.detach()
         network.load_state_dict(state)

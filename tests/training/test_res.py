@@ -213,6 +213,16 @@ def test_networks_that_make_no_sense_are_refused(options: dict, sentence: str) -
         training_config("modern", lambda_=0.01, **options)
 
 
+def test_a_res_context_goes_on_from_a_trained_res_hyper(
+    made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
+) -> None:
+    hyper = made["res-hyper"][1]
+    config = replace(TINY, network=SMALL["res-context"], steps=1, lr=1e-30, lr_aux=1e-30, ema=0.0)
+    network, _, _ = checkpoint_network(train(config, replace(paths, init=hyper), device="cpu", console=silent))
+    for name, value in load_network(hyper).state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, msg=name)
+
+
 def test_training_goes_on_from_a_pack(made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console) -> None:
     pack = made["res-context"][1]
     config = replace(TINY, network=SMALL["res-context"], steps=1, lr=1e-30, lr_aux=1e-30, ema=0.0)
