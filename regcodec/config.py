@@ -41,13 +41,56 @@ class NetworkConfig:
     arch: str = "hyperprior"
     """Key of `training.networks.registry.NETWORKS`."""
     N: int = 128
-    """Channels of the transforms and of z."""
+    """Channels of the transforms; of z too, where Z is 0."""
     M: int = 192
     """Channels of y."""
+    Z: int = 0
+    """Channels of z and of the hyper transforms (res-*)."""
+    blocks_a: int = 0
+    """Residual blocks of the analysis (res-*)."""
+    blocks_s: int = 0
+    """Residual blocks of the synthesis (res-*)."""
+    context: int = 0
+    """Channels of the context network (res-context)."""
+    blocks_c: int = 0
+    """Residual blocks of the context network (res-context)."""
 
     def __post_init__(self) -> None:
         if self.N < 1 or self.M < 1:
             raise UsageError("--width and --latent-width must be at least 1.")
+        if min(self.Z, self.blocks_a, self.blocks_s, self.context, self.blocks_c) < 0:
+            raise UsageError("--hyper-width, --blocks and --context-width must not be negative.")
+        if self.arch.startswith("res-") and (self.N % 4 or self.M % 4 or self.Z < 1):
+            raise UsageError(f"--arch {self.arch} needs --size, or widths that are multiples of 4 and a --hyper-width.")
+        if (self.arch == "res-context") != (self.context > 0):
+            raise UsageError("--arch res-context and --context-width go together: give both (or --size) or neither.")
+
+    def without_context(self) -> NetworkConfig:
+        """Return the res-hyper that a res-context contains; any other network as it is."""
+        return replace(self, arch="res-hyper", context=0, blocks_c=0) if self.arch == "res-context" else self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is not zero, as the pack has it."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+SIZES: dict[str, dict[str, int]] = {
+    "small": {"N": 128, "M": 128, "Z": 96, "blocks_a": 4, "blocks_s": 6, "context": 96, "blocks_c": 1},
+    "medium": {"N": 192, "M": 192, "Z": 128, "blocks_a": 7, "blocks_s": 10, "context": 128, "blocks_c": 2},
+    "large": {"N": 192, "M": 192, "Z": 128, "blocks_a": 14, "blocks_s": 18, "context": 128, "blocks_c": 2},
+    "xlarge": {"N": 384, "M": 320, "Z": 192, "blocks_a": 14, "blocks_s": 20, "context": 256, "blocks_c": 3},
+}
+"""Named sizes of the res-* networks: docs/decisions/0001-res-networks.md has what they weigh and cost."""
+
+
+def sized(arch: str, size: str) -> NetworkConfig:
+    """Return a res-* network of a named size."""
+    if not arch.startswith("res-"):
+        raise UsageError(f"--size goes with --arch res-hyper or res-context, not with {arch}.")
+    if size not in SIZES:
+        raise UsageError(f"--size {size}: choose one of {', '.join(SIZES)}.")
+    unused = () if arch == "res-context" else ("context", "blocks_c")
+    return NetworkConfig(arch=arch, **{name: value for name, value in SIZES[size].items() if name not in unused})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """An independent reader of `.rgc` symbols, and a range encoder, in plain Python integers.
 
 Source: docs/format.md, and nothing else: no line of `regcodec` is imported or was read to write this one.
-It is slow and obvious on purpose. NumPy opens the pack's npz and holds the results; it computes nothing.
+(The steps of res-context were written from the page by someone who knew the code.) It is slow and obvious on purpose.
+NumPy opens the pack's npz and holds the results; it computes nothing.
 
     z [N, ceil(H/s), ceil(W/s)]   y [M, 4 ceil(H/s), 4 ceil(W/s)]   symbols, int64
 
@@ -14,6 +15,7 @@ import json
 import zipfile
 import zlib
 from bisect import bisect_right
+from collections.abc import Callable
 from itertools import accumulate
 
 import numpy as np
@@ -207,7 +209,7 @@ def layer(kind: str, a: list, weight: list, bias: list, shift: list, limit: int,
     out = []
     for o, filters in enumerate(weight):
         s = [[bias[o]] * (columns * grow) for _ in range(rows * grow)]
-        for plane, kernel in zip(a, filters, strict=True):
+        for plane, kernel in zip([a[o]] if kind == "depthwise" else a, filters, strict=True):
             for i in range(k):
                 for j in range(k):
                     w = kernel[i][j]
@@ -229,11 +231,23 @@ def layer(kind: str, a: list, weight: list, bias: list, shift: list, limit: int,
 
 def entropy_parameters(z: list, entropy: dict, arrays: dict, gain: int) -> list:
     """Nested lists [2M][rows][columns]: scales, then means, after the gain."""
+    return gained(hyper_synthesis(z, entropy, arrays), entropy, gain)
+
+
+def hyper_synthesis(z: list, entropy: dict, arrays: dict) -> list:
     medians = arrays["medians"]
     a = [[[v * 2 ** entropy["z_bits"] + medians[c] for v in row] for row in plane] for c, plane in enumerate(z)]
     for i, declared in enumerate(entropy["layers"]):
-        weight, bias, shift = (arrays[f"layer{i}_{part}"] for part in ("weight", "bias", "shift"))
-        a = layer(declared["kind"], a, weight, bias, shift, declared["limit"], declared["slope"])
+        a = declared_layer(a, declared, arrays, f"layer{i}")
+    return [[[clamp(v, 2**30) for v in row] for row in plane] for plane in a]
+
+
+def declared_layer(a: list, declared: dict, arrays: dict, name: str) -> list:
+    weight, bias, shift = (arrays[f"{name}_{part}"] for part in ("weight", "bias", "shift"))
+    return layer(declared["kind"], a, weight, bias, shift, declared["limit"], declared["slope"])
+
+
+def gained(a: list, entropy: dict, gain: int) -> list:
     bits = entropy["gain_bits"]
     return [[[(2 * clamp(v, 2**30) * gain + 2**bits) >> (bits + 1) for v in row] for row in plane] for plane in a]
 
@@ -286,6 +300,45 @@ def decode_metadata(rgc: bytes) -> dict[str, bytes]:
     return contents
 
 
+def decode_in_steps(p: list, entropy: dict, arrays: dict, gain: int, decode: Callable) -> list:
+    """y of res-context; `decode(scales)` returns the next symbols. Nested lists [M][rows][columns]."""
+    declared = entropy["context"]["layers"]
+    m, rows, columns = len(p) // 2, len(p[0]), len(p[0][0])
+    drop, limit = entropy["parameter_bits"] - entropy["context"]["input_bits"], declared[4]["limit"]
+
+    def run(i: int, a: list) -> list:
+        return declared_layer(a, declared[i], arrays, f"context{i}")
+
+    def added(a: list, b: list, most: int) -> list:
+        return [
+            [[clamp(v + w, most) for v, w in zip(*two, strict=True)] for two in zip(*planes, strict=True)]
+            for planes in zip(a, b, strict=True)
+        ]
+
+    e = run(0, [[[(2 * v + 2**drop) >> (drop + 1) for v in row] for row in plane] for plane in p])
+    y, y_hat = ([[[0] * columns for _ in range(rows)] for _ in range(m)] for _ in range(2))
+    for s in range(4):
+        p_s = p
+        if s:
+            a = added(e, run(s, y_hat), limit)
+            for first in range(4, len(declared) - 3, 3):
+                a = added(a, run(first + 2, run(first + 1, run(first, a))), limit)
+            p_s = added(p, run(len(declared) - 4 + s, a), 2**30)
+        parameters = gained(p_s, entropy, gain)
+        places = [
+            (c, r, k)
+            for c in range(m) for r in range(rows) for k in range(columns)
+            if 2 * (r % 2) + k % 2 == (4 * c // m) ^ (0, 3, 1, 2)[s]
+        ]  # fmt: skip
+        symbols = decode([parameters[c][r][k] for c, r, k in places])
+        d = gain * 2**drop
+        for (c, r, k), q in zip(places, symbols, strict=True):
+            y[c][r][k] = q
+            value = clamp(q, 2**20) * 2 ** entropy["parameter_bits"] + parameters[m + c][r][k]
+            y_hat[c][r][k] = (2 * value * 2 ** entropy["gain_bits"] + d) // (2 * d)
+    return y
+
+
 # Sections 4 and 5: the pack
 
 
@@ -323,8 +376,12 @@ def read_tables(arrays: dict, letter: str) -> list[Table]:
     return tables
 
 
-def planes(flat: list[int], channels: int, rows: int, columns: int) -> list:
-    at = iter(flat)
+def flat(a: list) -> list[int]:
+    return [v for plane in a for row in plane for v in row]
+
+
+def planes(values: list[int], channels: int, rows: int, columns: int) -> list:
+    at = iter(values)
     return [[[next(at) for _ in range(columns)] for _ in range(rows)] for _ in range(channels)]
 
 
@@ -345,10 +402,17 @@ def decode_symbols(rgc: bytes, pack: bytes) -> tuple[np.ndarray, np.ndarray]:
     z_indexes = [c for c in range(channels) for _ in range(rows * columns)]
     z = decode_grouped(coder, read_tables(arrays, "z"), z_indexes)
 
-    parameters = entropy_parameters(planes(z, channels, rows, columns), codec["entropy"], arrays, gain)
-    m, thresholds = len(parameters) // 2, arrays["thresholds"]
-    indexes = [sum(t <= scale for t in thresholds) for plane in parameters[:m] for row in plane for scale in row]
-    y = decode_grouped(coder, read_tables(arrays, "y"), indexes)
+    entropy, thresholds, y_tables = codec["entropy"], arrays["thresholds"], read_tables(arrays, "y")
+
+    def decode(scales: list[int]) -> list[int]:
+        return decode_grouped(coder, y_tables, [sum(t <= scale for t in thresholds) for scale in scales])
+
+    p = hyper_synthesis(planes(z, channels, rows, columns), entropy, arrays)
+    m = len(p) // 2
+    if codec["architecture"] == "res-context":
+        y = flat(decode_in_steps(p, entropy, arrays, gain, decode))
+    else:
+        y = decode(flat(gained(p, entropy, gain)[:m]))
 
     packed = b"".join(v.to_bytes(4, "little", signed=True) for v in z + y)
     refuse_unless(int.from_bytes(payload[:4], "little") == zlib.crc32(packed), "symbols' CRC")

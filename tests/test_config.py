@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tomllib
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -53,3 +55,34 @@ def test_train_without_its_extra_says_which_command_installs_it(monkeypatch: pyt
     result = CliRunner().invoke(main, ["train", "--data", str(tmp_path), "--run", "r", "--lambda", "0.01"])
     assert result.exit_code == 1
     assert 'pip install "regcodec[train]"' in result.output
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "sentence"),
+    [
+        ("steps = 5\ncrop = 65", [], "--crop must be a multiple of 64"),
+        ("crop = 65", ["--crop", "64", "--steps", "0"], "--steps"),
+        ('arch = "res-hyper"\nwidth = 30', [], "multiples of 4"),
+        ("lambda = 0.02", [], "--lambda"),
+        ("colour = 3", [], "unknown settings: colour"),
+        ("steps 5", [], "not a TOML file"),
+    ],
+)
+def test_a_stage_file_stands_for_options_that_are_not_given(
+    tmp_path: Path, stage: str, options: list[str], sentence: str
+) -> None:
+    path = tmp_path / "stage.toml"
+    path.write_text("rates = [0.0035, 0.013]\n" + stage)
+    done = CliRunner().invoke(
+        main, ["train", "--config", str(path), "--data", str(tmp_path), "--run", str(tmp_path / "run"), *options]
+    )
+    assert done.exit_code == 2
+    assert sentence in done.output
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "stages").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_stage_of_the_campaign_is_a_configuration(path: Path) -> None:
+    stage = tomllib.loads(path.read_text())
+    options = {name.replace("-", "_"): value for name, value in stage.items()}
+    config = training_config("modern", **{**options, "rates": ",".join(map(str, options["rates"]))})
+    assert config.network.arch == "res-context"

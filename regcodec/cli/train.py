@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,50 @@ from typing import Any
 import click
 
 from regcodec.cli.extras import require_training
-from regcodec.config import PRESETS, NetworkConfig, RegularizerConfig, TrainConfig
+from regcodec.config import PRESETS, SIZES, NetworkConfig, RegularizerConfig, TrainConfig, sized
 from regcodec.errors import UsageError
+
+NETWORK_OPTIONS = {
+    "arch": "arch",
+    "size": "",
+    "width": "N",
+    "latent_width": "M",
+    "hyper_width": "Z",
+    "blocks_analysis": "blocks_a",
+    "blocks_synthesis": "blocks_s",
+    "context_width": "context",
+    "blocks_context": "blocks_c",
+}
+"""Option -> field of `NetworkConfig`."""
+
+
+def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Let the settings of a TOML file stand for the options that are not given."""
+    if path is None:
+        return
+    try:
+        stage = tomllib.loads(path.read_text())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file ({error}).") from error
+    names = {max(p.opts, key=len).removeprefix("--"): str(p.name) for p in ctx.command.params if p.name != "config"}
+    unknown = sorted(set(stage) - set(names))
+    if unknown:
+        raise UsageError(f"{path}: unknown settings: {', '.join(unknown)}. Names are those of the options.")
+    ctx.default_map = {
+        names[key]: ",".join(str(v) for v in value) if isinstance(value, list) else value
+        for key, value in stage.items()
+    }
 
 
 @click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_stage,
+    help="TOML file of options by their names (steps = 1000); what is given here as well rules.",
+)
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of images, any nesting."
 )
@@ -39,9 +79,15 @@ from regcodec.errors import UsageError
     show_default=True,
     help="Where the settings below start from; paper trains as the regularizer paper does.",
 )
-@click.option("--arch", help="Architecture: hyperprior.")
-@click.option("--width", type=int, help="N, channels of the transforms and of z.")
+@click.option("--arch", help="Architecture: hyperprior, res-hyper or res-context.")
+@click.option("--size", type=click.Choice(list(SIZES)), help="Widths and depths of a res-* network  [default: medium]")
+@click.option("--width", type=int, help="N, channels of the transforms (hyperprior: of z too).")
 @click.option("--latent-width", type=int, help="M, channels of y.")
+@click.option("--hyper-width", type=int, help="Z, channels of z (res-*).")
+@click.option("--blocks-analysis", type=int, help="Residual blocks of the analysis (res-*).")
+@click.option("--blocks-synthesis", type=int, help="Residual blocks of the synthesis (res-*).")
+@click.option("--context-width", type=int, help="Channels of the context network (res-context).")
+@click.option("--blocks-context", type=int, help="Residual blocks of the context network (res-context).")
 @click.option("--lambda", "lambda_", type=float, help="Weight of 255^2 * MSE: a model of one rate.")
 @click.option("--rates", help="Several lambdas, comma-separated and rising: one model, one gain per lambda.")
 @click.option(
@@ -115,7 +161,7 @@ def train(
     from regcodec.training.loop import train as run_training
     from regcodec.training.processes import is_first_process
 
-    if init is not None and not any(options[name] for name in ("arch", "width", "latent_width")):
+    if init is not None and not any(options[name] is not None for name in NETWORK_OPTIONS):
         config = replace(config, network=network_config_of(init))
     target = output or run_dir / f"{run_dir.resolve().name}{SUFFIX}"
     if output is not None:
@@ -130,9 +176,6 @@ def train(
 def training_config(
     preset: str,
     *,
-    arch: str | None = None,
-    width: int | None = None,
-    latent_width: int | None = None,
     lambda_: float | None = None,
     rates: str | None = None,
     regularizer: str | None = None,
@@ -145,10 +188,9 @@ def training_config(
     if (lambda_ is None) == (rates is None):
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")
     config = PRESETS[preset]
-    network = {"arch": arch, "N": width, "M": latent_width}
     return replace(
         config,
-        network=NetworkConfig(**{**config.network.__dict__, **_given(network)}),
+        network=_network(config.network, **{name: options.pop(name, None) for name in NETWORK_OPTIONS}),
         regularizer=RegularizerConfig(
             name=regularizer or "none",
             alpha=() if alpha is None else _numbers(alpha, "--alpha"),
@@ -158,6 +200,16 @@ def training_config(
         lambdas=(lambda_,) if lambda_ is not None else _numbers(rates or "", "--rates"),
         **_given(options),
     )
+
+
+def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **widths: int | None) -> NetworkConfig:
+    given = _given({NETWORK_OPTIONS[name]: value for name, value in widths.items()})
+    if size is None and (arch or "").startswith("res-"):
+        size = "medium"
+    base = preset if size is None else sized(arch or preset.arch, size)
+    if arch is not None:
+        given["arch"] = arch
+    return replace(base, **given)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """.rgc bytes to pixels; `encoder.py` mirrors this page.
 
-for each tile: a chunk of the container -> range coder -> z symbols -> means, table indices -> y symbols
+for each tile: a chunk of the container -> range coder -> z symbols -> for each step: means, table indices -> y symbols
                -> y_hat of its core, window of y_hat -> planes -> pixels
 """
 
@@ -64,15 +64,17 @@ def decode_symbols(file: RgcFile, model: Model, clock: Stopwatch, tile: int = 0)
         coder = SymbolDecoder(payload[CRC_BYTES:])
         shape = model.z_shape(core.width, core.height)
         z_symbols = coder.decode(model.z_table_indices(shape), model.z_tables).reshape(shape)
-    with clock.lap("entropy"):
-        means, tables = model.entropy.parameters(z_symbols, model.quality(file.quality).gain)
-        means /= 1 << model.entropy.parameter_bits
+    y_symbols = np.zeros(model.y_shape(shape), np.int32)
+    y_hat = np.zeros(y_symbols.shape, np.float32)
+    unit = 1 << model.entropy.parameter_bits
+    for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, file.quality)):
+        with clock.lap("coder"):
+            y_symbols[where] = coder.decode(tables, model.y_tables)
+        with clock.lap("entropy"):
+            y_hat[where] = (y_symbols[where] + means / unit) * step
     with clock.lap("coder"):
-        y_symbols = coder.decode(tables.ravel(), model.y_tables).reshape(tables.shape)
         coder.finish()
         check_symbols(z_symbols, y_symbols, payload[:CRC_BYTES])
-    with clock.lap("entropy"):
-        y_hat = ((y_symbols + means) * step).astype(np.float32)
     return z_symbols, y_symbols, y_hat
 
 

@@ -1,7 +1,7 @@
 """Pixels to .rgc bytes; `decoder.py` mirrors this page.
 
-for each tile: window of pixels -> planes -> y, z of its core -> z symbols -> means, table indices -> y symbols
-               -> range coder -> a chunk of the container
+for each tile: window of pixels -> planes -> y, z of its core -> z symbols
+               -> for each step: means, table indices -> y symbols -> range coder -> a chunk of the container
 """
 
 from __future__ import annotations
@@ -60,13 +60,17 @@ def encode_symbols(
     with clock.lap("entropy"):
         medians = model.entropy.medians / (1 << model.entropy.z_bits)
         z_symbols = np.rint(z - medians[:, None, None]).astype(np.int32)
-        means, tables = model.entropy.parameters(z_symbols, model.quality(row).gain)
-        means /= 1 << model.entropy.parameter_bits
-        y_symbols = np.rint(y / model.step(row) - means).astype(np.int32)
+    coder = SymbolEncoder()
     with clock.lap("coder"):
-        coder = SymbolEncoder()
         coder.encode(z_symbols.ravel(), model.z_table_indices(z_symbols.shape), model.z_tables)
-        coder.encode(y_symbols.ravel(), tables.ravel(), model.y_tables)
+    y_symbols = np.zeros(y.shape, np.int32)
+    unit, step = 1 << model.entropy.parameter_bits, model.step(row)
+    for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, row)):
+        with clock.lap("entropy"):
+            y_symbols[where] = np.rint(y[where] / step - means / unit)
+        with clock.lap("coder"):
+            coder.encode(y_symbols[where], tables, model.y_tables)
+    with clock.lap("coder"):
         stream = coder.finish()
     return z_symbols, y_symbols, stream
 

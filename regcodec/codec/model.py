@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from regcodec.codec.tiles import Grid, Tiling
 from regcodec.codec.transforms import Transforms
 from regcodec.coding.tables import FrequencyTables
 from regcodec.errors import DamagedFileError, UsageError, naming
-from regcodec.exact.hyperprior import LARGEST_GAIN, ExactHyperprior
+from regcodec.exact.context import ContextNetwork, ExactContext
+from regcodec.exact.hyperprior import LARGEST_GAIN, ExactHyperprior, Step
 from regcodec.exact.layers import IntegerLayer
 
-ARCHITECTURES = ("hyperprior",)
+ARCHITECTURES = ("hyperprior", "res-hyper", "res-context")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,14 @@ class Model:
         """Return the shape of z for a picture of `width` x `height` pixels."""
         return self.entropy.channels[0], -(-height // self.stride), -(-width // self.stride)
 
+    def y_shape(self, z_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the shape of y beside a z of `z_shape`."""
+        return self.entropy.channels[1], 4 * z_shape[1], 4 * z_shape[2]
+
+    def walk(self, z: npt.NDArray[np.int32], y: npt.NDArray[np.int32], row: int) -> Iterator[Step]:
+        """Yield the steps in which y is coded at a quality (`exact.hyperprior`)."""
+        return self.entropy.walk(z, y, self.quality(row).gain)
+
     def z_table_indices(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
         """Return the table of each symbol of z [N, h, w], flat: its channel."""
         return np.repeat(np.arange(shape[0], dtype=np.uint16), shape[1] * shape[2])
@@ -120,15 +130,17 @@ class Model:
 def _assemble(pack: Pack, threads: int | None) -> Model:
     arrays = pack.arrays()
     constants = pack.codec["entropy"]
-    layers = tuple(_layer(arrays, i, spec) for i, spec in enumerate(constants["layers"]))
-    entropy = ExactHyperprior(
-        layers=layers,
-        medians=arrays["medians"].astype(np.int64),
-        thresholds=arrays["thresholds"].astype(np.int64),
-        z_bits=int(constants["z_bits"]),
-        parameter_bits=int(constants["parameter_bits"]),
-        gain_bits=int(constants["gain_bits"]),
-    )
+    common: dict[str, Any] = {
+        "layers": _layers(arrays, "layer", constants["layers"]),
+        "medians": arrays["medians"].astype(np.int64),
+        "thresholds": arrays["thresholds"].astype(np.int64),
+        **{name: int(constants[name]) for name in ("z_bits", "parameter_bits", "gain_bits")},
+    }
+    entropy = ExactHyperprior(**common)
+    if pack.codec["architecture"] == "res-context":
+        context = constants["context"]
+        network = ContextNetwork(_layers(arrays, "context", context["layers"]), int(context["input_bits"]))
+        entropy = ExactContext(**common, context=network)
     tables = {
         kind: FrequencyTables(
             arrays[f"{kind}_frequencies"].astype(np.uint32),
@@ -141,14 +153,18 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
     return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"], tiling)
 
 
-def _layer(arrays: dict[str, npt.NDArray[Any]], index: int, spec: dict[str, Any]) -> IntegerLayer:
-    if spec["kind"] not in ("conv", "deconv"):
+def _layers(arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str, Any]]) -> tuple[IntegerLayer, ...]:
+    return tuple(_layer(arrays, f"{name}{i}", spec) for i, spec in enumerate(specs))
+
+
+def _layer(arrays: dict[str, npt.NDArray[Any]], name: str, spec: dict[str, Any]) -> IntegerLayer:
+    if spec["kind"] not in ("conv", "deconv", "depthwise"):
         raise ValueError(f"layer kind {spec['kind']!r}")
     return IntegerLayer(
         kind=spec["kind"],
-        weight=arrays[f"layer{index}_weight"],
-        bias=arrays[f"layer{index}_bias"].astype(np.int64),
-        shift=arrays[f"layer{index}_shift"].astype(np.int64),
+        weight=arrays[f"{name}_weight"],
+        bias=arrays[f"{name}_bias"].astype(np.int64),
+        shift=arrays[f"{name}_shift"].astype(np.int64),
         limit=int(spec["limit"]),
         slope=None if spec["slope"] is None else (int(spec["slope"][0]), int(spec["slope"][1])),
     )

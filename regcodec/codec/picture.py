@@ -18,7 +18,7 @@ from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import encode_pixels
 from regcodec.codec.metadata import NAMES, read_blob, write_blob
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import MAX_PIXELS, Pixels
+from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.tiles import Box
 

@@ -6,6 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Stopwatch:
@@ -27,3 +30,12 @@ class Stopwatch:
         """Return `total` seconds and their parts as a person reads them."""
         parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.seconds.items())
         return f"{total:.2f} s ({parts})"
+
+    def laps(self, name: str, source: Iterator[T]) -> Iterator[T]:
+        """Yield what `source` yields, adding the time it takes to make each to `name`."""
+        while True:
+            with self.lap(name):
+                item = next(source, None)
+            if item is None:
+                return
+            yield item

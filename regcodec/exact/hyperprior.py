@@ -6,13 +6,18 @@
     gain       integer, g = gain / 2^gain_bits; scales and means * g      units of 2^-parameter_bits
     index      number of thresholds at or below the scale                 uint8 [M, 4h, 4w]
 
+`walk` is what encoder and decoder share for every architecture: it yields the elements of y that can be coded next,
+and before it is asked for more, their symbols must stand in y.
+
 Source: DESIGN section 4; the network is CompressAI's h_s (Minnen, Balle, Toderici 2018).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +27,17 @@ from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
 
 PARAMETER_LIMIT = 1 << 30
 LARGEST_GAIN = 1 << 20
+
+
+class Step(NamedTuple):
+    """What can be coded at once."""
+
+    where: npt.NDArray[np.bool_]
+    """[M, 4h, 4w], the K elements of y that this step codes, in the order channel, row, column."""
+    means: npt.NDArray[np.float64]
+    """[K], integers in units of 2^-parameter_bits, of g * y."""
+    tables: npt.NDArray[np.uint8]
+    """[K], table indices."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class ExactHyperprior:
         widest = int(np.abs(self.medians).max(initial=0)) + (1 << 31 + self.z_bits)
         rising = bool((np.diff(self.thresholds) > 0).all())
         fits = widest < FLOAT64_EXACT and PARAMETER_LIMIT * LARGEST_GAIN < FLOAT64_EXACT
-        shapes = [(layer.weight.shape[1], layer.weight.shape[0]) for layer in self.layers]
+        shapes = [layer.channels for layer in self.layers]
         chained = shapes[0][0] == len(self.medians) and all(a[1] == b[0] for a, b in pairwise(shapes))
         shifts = all(bool(((layer.shift >= 1) & (layer.shift < 53)).all()) for layer in self.layers)
         if not (shifts and rising and fits and chained and len(self.thresholds) < 256 and shapes[-1][1] % 2 == 0):
@@ -55,13 +71,26 @@ class ExactHyperprior:
         """Return the channels of z and of y."""
         return len(self.medians), self.layers[-1].weight.shape[0] // 2
 
-    def parameters(self, z_symbols: npt.NDArray[np.int32], gain: int) -> tuple[Activations, npt.NDArray[np.uint8]]:
+    def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], gain: int) -> Iterator[Step]:
+        """Yield each step of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
+        means, tables = self.parameters(z_symbols, gain)
+        yield Step(np.ones(y.shape, np.bool_), means.ravel(), tables.ravel())
+
+    def parameters(
+        self, z_symbols: npt.NDArray[np.int32], gain: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
         """Return means (integers in units of 2^-parameter_bits, float64 [M, 4h, 4w]) and table indices of g * y."""
+        scales, means = np.split(self._gained(self._hyper_synthesis(z_symbols), gain), 2)
+        return means, self._indices(scales)
+
+    def _hyper_synthesis(self, z_symbols: npt.NDArray[np.int32]) -> Activations:
         a: Activations = z_symbols.astype(np.float64) * (1 << self.z_bits) + self.medians[:, None, None]
         for layer in self.layers:
             a = layer(a)
-        a = np.clip(a, -PARAMETER_LIMIT, PARAMETER_LIMIT).astype(np.float64, copy=False)
-        a = np.floor(a * gain / (1 << self.gain_bits) + 0.5)
-        scales, means = np.split(a, 2)
-        index = np.searchsorted(self.thresholds, scales, side="right").astype(np.uint8)
-        return means, index
+        return np.clip(a, -PARAMETER_LIMIT, PARAMETER_LIMIT).astype(np.float64, copy=False)
+
+    def _gained(self, parameters: Activations, gain: int) -> npt.NDArray[np.float64]:
+        return np.floor(parameters * gain / (1 << self.gain_bits) + 0.5)
+
+    def _indices(self, scales: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        return np.searchsorted(self.thresholds, scales, side="right").astype(np.uint8)

@@ -6,7 +6,8 @@
 
 Why exact: an integer of magnitude below 2^24 (2^53) is a float32 (float64), and so is every partial sum of a dot
 product whose sum |w| * max |a| + |b| stays below it; so no rounding ever happens, with or without FMA, in any order.
-The clamp makes max |a| true for every input. Convolutions are one matrix product per tap, never Winograd or FFT.
+The clamp makes max |a| true for every input. Convolutions are one matrix product per tap (depthwise: one product and
+one sum per tap), never Winograd or FFT.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ Activations = npt.NDArray[np.floating[Any]]
 class IntegerLayer:
     """One convolution or transposed convolution, as the pack stores it."""
 
-    kind: Literal["conv", "deconv"]
-    """conv: stride 1, padding (k-1)/2.  deconv: stride 2, padding (k-1)/2, output padding 1 (doubles the size)."""
+    kind: Literal["conv", "deconv", "depthwise"]
+    """conv: stride 1, padding (k-1)/2.  deconv: stride 2, padding (k-1)/2, output padding 1 (doubles the size).
+    depthwise: a conv whose output channel o reads input channel o alone."""
     weight: npt.NDArray[np.integer[Any]]
-    """[O, I, k, k], k odd."""
+    """[O, I, k, k], k odd; depthwise [O, 1, k, k]."""
     bias: npt.NDArray[np.int64]
     """[O], in units of the products."""
     shift: npt.NDArray[np.int64]
@@ -42,6 +44,12 @@ class IntegerLayer:
     """Inputs are clamped to -limit .. limit."""
     slope: tuple[int, int] | None
     """Leaky ReLU: a negative result is multiplied by num / 2^bits (rounding halves up); None is no activation."""
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Return the channels that go in and come out."""
+        outs, ins = self.weight.shape[:2]
+        return (outs if self.kind == "depthwise" else ins), outs
 
     @cached_property
     def bound(self) -> int:
@@ -63,7 +71,7 @@ class IntegerLayer:
     def __call__(self, a: Activations) -> Activations:
         """Return [O, H', W'] for `a` [I, H, W]."""
         a = np.clip(a, -self.limit, self.limit).astype(self.dtype, copy=False)
-        acc = self._convolve(a) if self.kind == "conv" else self._transposed(a)
+        acc = self._transposed(a) if self.kind == "deconv" else self._convolve(a)
         return self._finish(acc)
 
     @cached_property
@@ -102,6 +110,8 @@ class IntegerLayer:
 
     def _product(self, i: int, j: int, source: Activations) -> Activations:
         channels, height, width = source.shape
+        if self.kind == "depthwise":
+            return source * self._taps[i, j][:, :, None]
         product: Activations = self._taps[i, j] @ source.reshape(channels, height * width)
         return product.reshape(-1, height, width)
 

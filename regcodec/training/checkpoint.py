@@ -18,7 +18,7 @@ from torch import Tensor
 from regcodec.config import TrainConfig
 from regcodec.errors import DamagedFileError, UsageError
 from regcodec.files import atomic_path
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import network_of
 
 FORMAT = 1
@@ -44,7 +44,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def checkpoint_network(path: Path) -> tuple[Hyperprior, TrainConfig, dict[str, Any]]:
+def checkpoint_network(path: Path) -> tuple[LatentCodec, TrainConfig, dict[str, Any]]:
     """Return the network with its averaged weights (the trained ones where there is no average), config and state."""
     state = load_checkpoint(path)
     config = TrainConfig.from_dict(state["config"])

@@ -1,6 +1,6 @@
 """A checkpoint frozen into a pack, measured and proven before it is written (DESIGN section 3 and 4).
 
-    network -> ONNX transforms, integer h_s with proven bounds, integer tables -> pack
+    network -> ONNX transforms, integer h_s and context with proven bounds, integer tables -> pack
             -> bits of the integers against bits of the float model -> round trip -> file
 
 Equal checkpoints give equal packs.
@@ -30,8 +30,9 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import refuse_existing, write_atomically
 from regcodec.training.checkpoint import checkpoint_network
 from regcodec.training.graphs import export_graphs
-from regcodec.training.networks.hyperprior import Hyperprior
-from regcodec.training.quantize import PARAMETER_BITS, Z_BITS, quantize_network
+from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.res_context import ResContext
+from regcodec.training.quantize import CONTEXT_BITS, PARAMETER_BITS, Z_BITS, quantize_context, quantize_network
 from regcodec.training.restore import bottleneck_member
 from regcodec.training.tables import bottleneck_tables, gaussian_tables, scale_thresholds
 
@@ -80,7 +81,7 @@ def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: C
 
 
 @torch.no_grad()
-def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
+def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
     """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set the ranges of the integers."""
     network = network.float().eval()
     members = export_graphs(network)
@@ -90,7 +91,17 @@ def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
     samples = [(network.h_a(network.g_a(image.float() / 255)) - offset).round() + offset for image in images]
     quantized = quantize_network(network.h_s, samples)
     thresholds = scale_thresholds(PARAMETER_BITS)
-    arrays = {**quantized.arrays(), "medians": medians, "thresholds": thresholds}
+    arrays = {**quantized.arrays("layer"), "medians": medians, "thresholds": thresholds}
+    entropy: dict[str, Any] = {
+        "z_bits": Z_BITS,
+        "parameter_bits": PARAMETER_BITS,
+        "gain_bits": GAIN_BITS,
+        "layers": quantized.specs(),
+    }
+    if isinstance(network, ResContext):
+        context = quantize_context(network, images)
+        arrays |= context.arrays("context")
+        entropy["context"] = {"input_bits": CONTEXT_BITS, "layers": context.specs()}
     for kind, tables in (("y", gaussian_tables()), ("z", bottleneck_tables(network.entropy_bottleneck, real_medians))):
         arrays |= {
             f"{kind}_frequencies": tables.frequencies,
@@ -101,19 +112,14 @@ def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
     codec = {
         "format": FORMAT,
         "architecture": network.config.arch,
-        "network": network.config.__dict__,
+        "network": network.config.to_dict(),
         "stride": network.stride,
         "tile": network.tiling.__dict__,
         "qualities": [
             {"q": quality_of_lambda(lambda_), "lambda": lambda_, "gain": gain}
             for lambda_, gain in zip(network.lambdas, gains, strict=True)
         ],
-        "entropy": {
-            "z_bits": Z_BITS,
-            "parameter_bits": PARAMETER_BITS,
-            "gain_bits": GAIN_BITS,
-            "layers": quantized.specs(),
-        },
+        "entropy": entropy,
     }
     return {
         "codec.json": _json(codec),
@@ -124,7 +130,7 @@ def freeze(network: Hyperprior, images: list[Tensor]) -> dict[str, bytes]:
 
 
 @torch.no_grad()
-def prove(network: Hyperprior, model: Model, images: list[Tensor]) -> Check:
+def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
     """Round-trip every image at every quality and compare bits and pictures with the float network."""
     float_bits = integer_bits = 0.0
     file_bits = 0
@@ -135,9 +141,9 @@ def prove(network: Hyperprior, model: Model, images: list[Tensor]) -> Check:
             estimate = network(image.float() / 255, torch.tensor([row]))
             float_bits += estimate.bits.item()
             z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-            _, indices = model.entropy.parameters(z, model.quality(row).gain)
             integer_bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
-            integer_bits += model.y_tables.ideal_bits(y.ravel(), indices.ravel())
+            for where, _, tables in model.walk(z, y, row):
+                integer_bits += model.y_tables.ideal_bits(y[where], tables)
             data = encode_pixels(pixels, model, quality)
             file_bits += 8 * len(data)
             decoded = decode_pixels(data, model)

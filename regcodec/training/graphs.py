@@ -1,11 +1,11 @@
 """The float transforms as ONNX graphs with dynamic size; weights in half precision, widened on load.
 
     analysis        x [1, 3, 64h, 64w] -> y [1, M, 4h, 4w]
-    hyper analysis  y [1, M, 4h, 4w] -> z [1, N, h, w]
+    hyper analysis  y [1, M, 4h, 4w] -> z [1, Z, h, w]
     synthesis       y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
 
-Initializers keep the names of CompressAI's state dict (g_a.0.weight, ..., g_a.1.beta, g_a.1.gamma), with beta and gamma
-as the normalisation uses them. Equal weights give equal bytes: nothing of the exporter's own (names, traces) is kept.
+Initializers keep the names of the state dict (g_a.0.weight, ..., g_a.1.beta, g_a.1.gamma), with beta and gamma as the
+normalisation uses them. Equal weights give equal bytes: nothing of the exporter's own (names, traces) is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from regcodec.codec.pack import HYPER_ANALYSIS
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 
 OPSET = 18
 _TRACED = 2  # blocks of the traced example, a side; any other size follows
@@ -45,7 +45,7 @@ class PlainGDN(nn.Module):
 
 
 class _Analysis(nn.Module):
-    def __init__(self, network: Hyperprior) -> None:
+    def __init__(self, network: LatentCodec) -> None:
         super().__init__()
         self.g_a = plain(network.g_a)
 
@@ -54,7 +54,7 @@ class _Analysis(nn.Module):
 
 
 class _HyperAnalysis(nn.Module):
-    def __init__(self, network: Hyperprior) -> None:
+    def __init__(self, network: LatentCodec) -> None:
         super().__init__()
         self.h_a = plain(network.h_a)
 
@@ -63,7 +63,7 @@ class _HyperAnalysis(nn.Module):
 
 
 class _Synthesis(nn.Module):
-    def __init__(self, network: Hyperprior) -> None:
+    def __init__(self, network: LatentCodec) -> None:
         super().__init__()
         self.g_s = plain(network.g_s)
 
@@ -77,7 +77,7 @@ def plain(transform: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*(PlainGDN(layer) if isinstance(layer, GDN) else layer for layer in copied))
 
 
-def export_graphs(network: Hyperprior) -> dict[str, bytes]:
+def export_graphs(network: LatentCodec) -> dict[str, bytes]:
     """Return the pack members analysis.onnx, hyper_analysis.onnx and synthesis.onnx."""
     M = network.config.M
     image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
@@ -114,16 +114,16 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     names: dict[str, str] = {value.name: value.name for value in (*model.graph.input, *model.graph.output)}
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     nodes, initializers = [], []
-    for name, value in sorted(weights.items()):
-        names[name] = name
+    for place, (name, value) in enumerate(sorted(weights.items())):
+        names[name] = name if "." in name else f"c{place}"
         if value.dtype == np.float32 and value.size > 1:
             initializers.append(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
             nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
         else:
-            initializers.append(numpy_helper.from_array(value, name))
+            initializers.append(numpy_helper.from_array(value, names[name]))
     for number, node in enumerate(model.graph.node):
-        for output in node.output:
-            names.setdefault(output, f"t{number}")
+        for place, output in enumerate(node.output):
+            names.setdefault(output, f"t{number}_{place}" if place else f"t{number}")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         renamed = [names.get(i, i) for i in node.input]
         nodes.append(helper.make_node(node.op_type, renamed, [names[o] for o in node.output], **attributes))

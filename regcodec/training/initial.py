@@ -11,14 +11,14 @@ from regcodec.config import NetworkConfig, TrainConfig
 from regcodec.errors import UsageError
 from regcodec.training.checkpoint import NAME, checkpoint_network
 from regcodec.training.data import Crops
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.restore import restore_network
 from regcodec.training.start import linear_start
 
 START_CROPS = 256  # crops that fit the linear start
 
 
-def load_network(path: Path) -> Hyperprior:
+def load_network(path: Path) -> LatentCodec:
     """Return the network of a pack, a checkpoint or a run's directory."""
     if path.suffix == SUFFIX:
         return restore_network(read_pack(path))
@@ -30,13 +30,16 @@ def network_config_of(path: Path) -> NetworkConfig:
     return load_network(path).config
 
 
-def initialise(network: Hyperprior, config: TrainConfig, init: Path | None, crops: Crops) -> None:
-    """Set the weights of `network` in place; gains are taken over where both have the same lambdas."""
+def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, crops: Crops) -> None:
+    """Set the weights of `network` in place; gains are taken over where both have the same lambdas.
+
+    A res-context can go on from a res-hyper of the same widths: its context begins by adding nothing.
+    """
     if init is not None:
         found = load_network(init)
-        if found.config != config.network:
+        if found.config not in (config.network, config.network.without_context()):
             raise UsageError(f"{init}: is {found.config}, this run asks for {config.network}.")
-        state = found.state_dict()
+        state = {**network.state_dict(), **found.state_dict()}
         if found.lambdas != network.lambdas:
             state["log_gain"] = network.log_gain.detach()
         network.load_state_dict(state)

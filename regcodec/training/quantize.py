@@ -1,10 +1,11 @@
-"""h_s as an integer network: weights of 8 bits with a power of two per output channel, activations of 16 bits.
+"""h_s and the context network in integers: weights of 8 bits with a power of two per output channel.
 
     real weight      = integer / 2^weight_bits[o]
     real activation  = integer / 2^bits of its layer
     shift[o]         = input_bits + weight_bits[o] - output_bits
 
-Activations keep a factor of four above the largest value seen on the calibration images. Source: DESIGN section 4.
+Activations have 16 bits (21 in the context network, whose trunk adds up) and keep a factor of four above the largest
+value seen on the calibration images. Source: DESIGN section 4.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from torch import Tensor, nn
 
 from regcodec.errors import RegcodecError
 from regcodec.exact.layers import IntegerLayer
+from regcodec.training.networks.res_context import Context, ResContext
 
 WEIGHT_LARGEST = 127
 ACTIVATION_LIMIT = (1 << 15) - 1
+CONTEXT_LIMIT = (1 << 20) - 1
 HEADROOM = 4.0
 Z_BITS = 6
 PARAMETER_BITS = 12
+CONTEXT_BITS = 8
+"""Of p and y_hat where the context network reads them."""
 SLOPE = (41, 12)
 """Leaky ReLU's 0.01 as 41 / 2^12."""
 MOST_BITS = 20
@@ -51,13 +56,13 @@ class QuantizedNetwork:
             for layer, bits in zip(self.layers, self.bits, strict=True)
         ]
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what entropy.npz holds of each layer."""
+    def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """Return what entropy.npz holds of each layer; `name` is layer or context."""
         arrays: dict[str, npt.NDArray[Any]] = {}
         for i, layer in enumerate(self.layers):
-            arrays[f"layer{i}_weight"] = layer.weight
-            arrays[f"layer{i}_bias"] = layer.bias
-            arrays[f"layer{i}_shift"] = layer.shift
+            arrays[f"{name}{i}_weight"] = layer.weight
+            arrays[f"{name}{i}_bias"] = layer.bias
+            arrays[f"{name}{i}_shift"] = layer.shift
         return arrays
 
 
@@ -72,13 +77,43 @@ def quantize_network(network: nn.Sequential, samples: list[Tensor]) -> Quantized
         if isinstance(module, nn.LeakyReLU):
             continue
         last = index == len(modules) - 1
-        wanted = PARAMETER_BITS if last else math.floor(math.log2(ACTIVATION_LIMIT / (HEADROOM * largest[index])))
+        wanted = PARAMETER_BITS if last else _bits_for(largest[index], ACTIVATION_LIMIT)
         layer, output_bits = _quantize_layer(module, input_bits, wanted, activated=not last)
         if last and output_bits != PARAMETER_BITS:
             raise RegcodecError("the weights of h_s are too large to be quantized; train with a smaller learning rate.")
         layers.append(layer)
         bits.append((input_bits, output_bits))
         input_bits = output_bits
+    return QuantizedNetwork(tuple(layers), tuple(bits))
+
+
+def context_layers(context: Context) -> list[nn.Conv2d]:
+    """Return the convolutions of the context network in the order of the pack (`exact.context.ContextNetwork`)."""
+    blocks = [layer for block in context.blocks for layer in (block.spatial, block.branch[0], block.branch[2])]
+    return [context.enter_z, *context.enter_y, *blocks, *context.leave]
+
+
+@torch.no_grad()
+def quantize_context(network: ResContext, images: list[Tensor]) -> QuantizedNetwork:
+    """Return the integer version of the context network; `images` ([1, 3, h, w] uint8) set the ranges."""
+    modules = context_layers(network.context)
+    largest_in, largest_out = _largest_in_context(network, modules, images)
+    trunk = [*modules[4:-3:3], *modules[-3:]]
+    trunk_bits = _bits_for(max(largest_in[module] for module in trunk), CONTEXT_LIMIT)
+    trunk_bits = min(trunk_bits, *(_most_output_bits(module, CONTEXT_BITS) for module in modules[:4]))
+    layers, bits = [], []
+    inside = 0
+    for index, module in enumerate(modules):
+        role = (index - 4) % 3 if 4 <= index < len(modules) - 3 else None
+        input_bits = CONTEXT_BITS if index < 4 else inside if role in (1, 2) else trunk_bits
+        wanted = _bits_for(largest_out[module], CONTEXT_LIMIT) if role in (0, 1) else trunk_bits
+        if index >= len(modules) - 3:
+            wanted = PARAMETER_BITS
+        layer, inside = _quantize_layer(module, input_bits, wanted, activated=role == 1, limit=CONTEXT_LIMIT)
+        if role not in (0, 1) and inside != wanted:
+            raise RegcodecError("the weights of the context are too large to be quantized; train with a smaller --lr.")
+        layers.append(layer)
+        bits.append((input_bits, inside))
     return QuantizedNetwork(tuple(layers), tuple(bits))
 
 
@@ -91,33 +126,47 @@ def real_weights(layer: IntegerLayer, input_bits: int, output_bits: int) -> tupl
     return (stored.transpose(0, 1) if layer.kind == "deconv" else stored).contiguous(), torch.from_numpy(bias).float()
 
 
-def _quantize_layer(module: nn.Module, input_bits: int, wanted: int, *, activated: bool) -> tuple[IntegerLayer, int]:
+def _quantize_layer(
+    module: nn.Module, input_bits: int, wanted: int, *, activated: bool, limit: int = ACTIVATION_LIMIT
+) -> tuple[IntegerLayer, int]:
     transposed = isinstance(module, nn.ConvTranspose2d)
     if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
         raise RegcodecError(f"{module} has no integer version.")
-    weight = module.weight.transpose(0, 1) if transposed else module.weight
-    real = weight.double().numpy()
-    peak = np.abs(real).max(axis=(1, 2, 3))
-    weight_bits = np.floor(np.log2(WEIGHT_LARGEST / np.maximum(peak, 2.0**-MOST_BITS))).astype(np.int64)
-    weight_bits = np.minimum(weight_bits, MOST_BITS)
-    output_bits = int(min(wanted, MOST_BITS, (weight_bits + input_bits).min() - 1))
+    real, weight_bits = _weights(module)
+    output_bits = min(wanted, MOST_BITS, _most_output_bits(module, input_bits))
     layer = IntegerLayer(
-        kind="deconv" if transposed else "conv",
+        kind="deconv" if transposed else "conv" if module.groups == 1 else "depthwise",
         weight=np.rint(np.ldexp(real, weight_bits[:, None, None, None])).astype(np.int8),
         bias=np.rint(np.ldexp(module.bias.double().numpy(), weight_bits + input_bits)).astype(np.int64),
         shift=weight_bits + input_bits - output_bits,
-        limit=ACTIVATION_LIMIT,
+        limit=limit,
         slope=SLOPE if activated else None,
     )
     _ = layer.dtype  # proves the bound
     return layer, output_bits
 
 
+def _weights(module: nn.Conv2d | nn.ConvTranspose2d) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return the weight as [O, I, k, k] and the bits of each output channel."""
+    weight = module.weight.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else module.weight
+    real = weight.detach().double().numpy()
+    peak = np.abs(real).max(axis=(1, 2, 3))
+    weight_bits = np.floor(np.log2(WEIGHT_LARGEST / np.maximum(peak, 2.0**-MOST_BITS))).astype(np.int64)
+    return real, np.minimum(weight_bits, MOST_BITS)
+
+
+def _most_output_bits(module: nn.Conv2d | nn.ConvTranspose2d, input_bits: int) -> int:
+    """Return the output bits at which some channel's shift is 1."""
+    return int(_weights(module)[1].min()) + input_bits - 1
+
+
 def _is_plain(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
-    """Return whether the layer is one of the two kinds of `exact.layers`."""
+    """Return whether the layer is one of the kinds of `exact.layers`."""
     stride = 2 if isinstance(module, nn.ConvTranspose2d) else 1
     output_padding = getattr(module, "output_padding", (0,))[0]
-    wanted = ((stride, stride), (module.kernel_size[0] // 2,) * 2, stride - 1, 1, (1, 1))
+    depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels
+    groups = module.groups if depthwise else 1
+    wanted = ((stride, stride), (module.kernel_size[0] // 2,) * 2, stride - 1, groups, (1, 1))
     return (module.stride, module.padding, output_padding, module.groups, module.dilation) == wanted
 
 
@@ -129,3 +178,27 @@ def _largest_activations(modules: list[nn.Module], samples: list[Tensor]) -> dic
             a = module(a.clone())
             largest[index] = max(largest.get(index, 1e-3), a.abs().max().item())
     return largest
+
+
+def _largest_in_context(
+    network: ResContext, modules: list[nn.Conv2d], images: list[Tensor]
+) -> tuple[dict[nn.Module, float], dict[nn.Module, float]]:
+    largest_in, largest_out = dict.fromkeys(modules, 1e-3), dict.fromkeys(modules, 1e-3)
+
+    def remember(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        largest_in[module] = max(largest_in[module], inputs[0].abs().max().item())
+        largest_out[module] = max(largest_out[module], output.abs().max().item())
+
+    hooks = [module.register_forward_hook(remember) for module in modules]
+    try:
+        for image in images:
+            for quality in range(len(network.lambdas)):
+                network(image.float() / 255, torch.tensor([quality]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return largest_in, largest_out
+
+
+def _bits_for(largest: float, limit: int) -> int:
+    return math.floor(math.log2(limit / (HEADROOM * largest)))

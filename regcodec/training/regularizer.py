@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from regcodec.config import BITS_PER_LOG_MSE, RegularizerConfig
-from regcodec.training.source_entropy import GaussianSource
+from regcodec.training.source_entropy import GaussianSource, QuadtreeSource
 
-SOURCE_MODELS = {"hyperprior": GaussianSource}
+SOURCE_MODELS = {"hyperprior": GaussianSource, "res-hyper": GaussianSource, "res-context": QuadtreeSource}
 """Architecture -> the source entropy model aligned with its own entropy model."""
 
 MSE_MEMORY = 0.99  # decay of the running MSE per lambda

@@ -2,7 +2,7 @@
 
 pack                              network
 analysis, synthesis weights       g_a, h_a, g_s; beta and gamma through the inverse of their reparametrisation
-integer layers / 2^bits           h_s
+integer layers / 2^bits           h_s, context
 bottleneck.npz                    entropy_bottleneck
 quality table                     lambdas, log_gain
 """
@@ -11,36 +11,42 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from compressai.layers import GDN
-from torch import Tensor
+from torch import Tensor, nn
 
 from regcodec.codec.model import Model
 from regcodec.codec.pack import HYPER_ANALYSIS, TRAINING_ONLY, Pack
 from regcodec.config import NetworkConfig
+from regcodec.exact.context import ExactContext
+from regcodec.exact.layers import IntegerLayer
 from regcodec.training.graphs import graph_weights
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import build_network
-from regcodec.training.quantize import real_weights
+from regcodec.training.networks.res_context import ResContext
+from regcodec.training.quantize import context_layers, real_weights
 
 
 @torch.no_grad()
-def restore_network(pack: Pack) -> Hyperprior:
+def restore_network(pack: Pack) -> LatentCodec:
     """Return the network of a pack, on the CPU, in evaluation mode."""
     model = Model.from_pack(pack)
     lambdas = tuple(row.lambda_ for row in pack.qualities)
     network = build_network(NetworkConfig(**pack.codec["network"]), lambdas)
     state = network.state_dict()
     for graph in ("analysis.onnx", HYPER_ANALYSIS, "synthesis.onnx"):
-        if graph in pack.members:
-            for name, value in graph_weights(pack.members[graph]).items():
+        if graph not in pack.members:
+            continue
+        for name, value in graph_weights(pack.members[graph]).items():
+            if name in state:  # a graph has constants besides
                 state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
-    convolutions = [i for i, layer in enumerate(network.h_s) if hasattr(layer, "weight")]
-    for index, layer, spec in zip(convolutions, model.entropy.layers, pack.codec["entropy"]["layers"], strict=True):
-        weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])
-        state[f"h_s.{index}.weight"], state[f"h_s.{index}.bias"] = weight, bias
+    entropy = pack.codec["entropy"]
+    _put_back([layer for layer in network.h_s if hasattr(layer, "weight")], model.entropy.layers, entropy["layers"])
+    if isinstance(network, ResContext) and isinstance(model.entropy, ExactContext):
+        _put_back(context_layers(network.context), model.entropy.context.layers, entropy["context"]["layers"])
     for name, value in _bottleneck_state(pack).items():
         state[f"entropy_bottleneck.{name}"] = value
     scale = 2.0**model.entropy.gain_bits
@@ -49,7 +55,14 @@ def restore_network(pack: Pack) -> Hyperprior:
     return network.eval()
 
 
-def bottleneck_member(network: Hyperprior) -> bytes:
+def _put_back(modules: list[nn.Module], layers: tuple[IntegerLayer, ...], specs: list[dict[str, Any]]) -> None:
+    for module, layer, spec in zip(modules, layers, specs, strict=True):
+        weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])
+        module.weight.copy_(weight)
+        module.bias.copy_(bias)
+
+
+def bottleneck_member(network: LatentCodec) -> bytes:
     """Return what the tables do not keep of the factorized prior."""
     values = {name: p.detach().numpy() for name, p in network.entropy_bottleneck.named_parameters()}
     buffer = io.BytesIO()
@@ -62,7 +75,7 @@ def _bottleneck_state(pack: Pack) -> dict[str, Tensor]:
         return {name: torch.from_numpy(stored[name].copy()) for name in stored.files}
 
 
-def _stored_parameter(network: Hyperprior, name: str, value: Tensor) -> Tensor:
+def _stored_parameter(network: LatentCodec, name: str, value: Tensor) -> Tensor:
     owner, _, kind = name.rpartition(".")
     layer = network.get_submodule(owner)
     if not isinstance(layer, GDN):

@@ -15,8 +15,11 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from compressai.ops import LowerBound
 from torch import Tensor, nn
+
+from regcodec.exact.context import GROUPS, cells
 
 SMALLEST_SCALE = 0.11  # levels; the floor that CompressAI puts under the latent's scales
 SMALLEST_LIKELIHOOD = 1e-9
@@ -54,6 +57,44 @@ class GaussianSource(nn.Module):
             mean = x_hat + correction.float() * 255.0
             scale = self.bound((log_scale.float() + math.log(FIRST_SCALE)).exp())
             return gaussian_level_bits(x, mean, scale)
+
+
+class QuadtreeSource(nn.Module):
+    """Gaussian in four steps, aligned with res-context: in every 2x2 square each colour has one element a step.
+
+        x_hat [B,3,H,W] --unshuffle 2--> [B,12,H/2,W/2]
+        step s:  x_hat, (x - x_hat) of the 3s elements of the steps before --3x3, 1x1--> mean, log scale of 3 elements
+
+    The order is `exact.context.cells`, colours standing for channel groups. Zero-initialised like `GaussianSource`.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.order = [[4 * c + 2 * row + column for c, row, column in cells(s) if c < 3] for s in range(GROUPS)]
+        self.steps = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(12 + 3 * step, width, 3, padding=1), nn.LeakyReLU(inplace=True), nn.Conv2d(width, 6, 1)
+            )
+            for step in range(GROUPS)
+        )
+        for layers in self.steps:
+            nn.init.zeros_(layers[2].weight)
+            nn.init.zeros_(layers[2].bias)
+        self.bound = LowerBound(SMALLEST_SCALE)
+
+    def forward(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        """Return the bits of every sub-pixel, [B, 3, H, W]."""
+        levels, shown = F.pixel_unshuffle(x, 2), F.pixel_unshuffle(x_hat, 2)
+        errors = levels - shown
+        bits, known = torch.empty_like(levels), []
+        for layers, chosen in zip(self.steps, self.order, strict=True):
+            correction, log_scale = layers(torch.cat([shown, *known], 1) / 255.0).chunk(2, 1)
+            with torch.autocast(x.device.type, enabled=False):
+                mean = shown[:, chosen] + correction.float() * 255.0
+                scale = self.bound((log_scale.float() + math.log(FIRST_SCALE)).exp())
+                bits[:, chosen] = gaussian_level_bits(levels[:, chosen], mean, scale)
+            known.append(errors[:, chosen])
+        return F.pixel_shuffle(bits, 2)
 
 
 def gaussian_level_bits(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

@@ -1,13 +1,16 @@
 """A head start: the transforms begin as a linear transform codec fitted to the training data.
 
-The four convolutions of g_a (5x5, stride 2) become: two plain rearrangements of 2x2 blocks into channels, the principal
-components of 8x8 blocks of all three colours, and the principal components of 2x2 neighbouring groups of those. The
-divisive normalisations start close to identities. g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept
-components.
+    x [B,3,H,W] --principal components of 8x8 blocks of all colours--> --principal components of 2x2 neighbours--> y
+
+hyperprior   the four convolutions of g_a (5x5, stride 2) become two plain rearrangements of 2x2 blocks into channels
+             and the two bases; the divisive normalisations start close to identities
+res-*        the 1x1 layer after the unshuffling and the 2x2 down-sampling become the bases; the blocks are identities
+
+g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept components.
 
 Step: with L = R + lambda * 255^2 * MSE, R in bits per pixel, three components and a uniform quantizer, dL/dstep = 0
 gives step^2 = 18 / (lambda ln 2) on 0..255 for a component that is worth coding; the latent is scaled so that this step
-is 1.
+is 1. Source: DESIGN section 7.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from torch import Tensor, nn
 
 from regcodec.errors import UsageError
 from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.res_hyper import BLOCK, ResHyper
 
 QUIET = 0.02  # share of the random initialisation kept under the linear transform
 ALMOST_IDENTITY = 1e-3  # gamma of the divisive normalisations; at zero its gradient would vanish
@@ -27,22 +32,28 @@ SCALE_SHARE = 0.3  # first guess of the conditional scale, in standard deviation
 
 
 @torch.no_grad()
-def linear_start(network: Hyperprior, x: Tensor) -> None:
+def linear_start(network: LatentCodec, x: Tensor) -> None:
     """Set `network` to the linear transform codec of the images x [B, 3, H, W] on 0..1 (a few hundred crops)."""
+    lambda_ = math.exp(sum(math.log(v) for v in network.lambdas) / len(network.lambdas))
+    step = math.sqrt(18 / (lambda_ * math.log(2))) / 255
+    if isinstance(network, ResHyper):
+        _start_res(network, x, step)
+    else:
+        _start_hyperprior(network, x, step)
+    _entropy_start(network, network.g_a(x))
+
+
+def _start_hyperprior(network: Hyperprior, x: Tensor, step: float) -> None:
     N, M = network.config.N, network.config.M
     if N < 48:
         raise UsageError("--start pca needs --width 48 or more; use --start random.")
-    lambda_ = math.exp(sum(math.log(v) for v in network.lambdas) / len(network.lambdas))
-    step = math.sqrt(18 / (lambda_ * math.log(2))) / 255
-
-    blocks = _unshuffle(x, 3)
-    first = min(N, 192)
-    basis8 = _principal(blocks, first)
-    groups = _unshuffle(torch.einsum("kc,bchw->bkhw", basis8, blocks), 1)
-    second = min(M, groups.shape[1])
-    basis16 = _principal(groups, second)
-
-    kernels = [_rearrangement(3), _rearrangement(12), _block_kernel(basis8, 48), _block_kernel(basis16, first) / step]
+    basis8, basis16 = _bases(_unshuffle(x, 3), N, M)
+    kernels = [
+        _rearrangement(3),
+        _rearrangement(12),
+        _block_kernel(basis8, 48),
+        _block_kernel(basis16, len(basis8)) / step,
+    ]
     for conv, kernel in zip((m for m in network.g_a if isinstance(m, nn.Conv2d)), kernels, strict=True):
         _overlay(conv.weight, kernel)
         nn.init.zeros_(conv.bias)
@@ -56,10 +67,29 @@ def linear_start(network: Hyperprior, x: Tensor) -> None:
             if hasattr(layer, "gamma_reparam"):
                 layer.gamma.copy_(layer.gamma_reparam.init(ALMOST_IDENTITY * torch.eye(N)))
 
-    _entropy_start(network, network.g_a(x))
+
+def _start_res(network: ResHyper, x: Tensor, step: float) -> None:
+    basis8, basis16 = _bases(F.pixel_unshuffle(x, BLOCK), network.config.N, network.config.M)
+    enter, down, up, leave = network.g_a[1], network.g_a[-1], network.g_s[0], network.g_s[-2]
+    groups = basis16.view(len(basis16), len(basis8), 2, 2)
+    for layer, kernel in (
+        (enter, basis8[:, :, None, None]),
+        (down, groups / step),
+        (up, groups * step),
+        (leave, basis8.T[:, :, None, None]),
+    ):
+        _overlay(layer.weight, kernel)
+        nn.init.zeros_(layer.bias)
 
 
-def _entropy_start(network: Hyperprior, y: Tensor) -> None:
+def _bases(blocks: Tensor, width: int, latent: int) -> tuple[Tensor, Tensor]:
+    """Return principal components of blocks [B, 192, h, w] as rows, and those of 2x2 groups of their coefficients."""
+    basis8 = _principal(blocks, min(width, blocks.shape[1]))
+    groups = F.pixel_unshuffle(torch.einsum("kc,bchw->bkhw", basis8, blocks), 2)
+    return basis8, _principal(groups, min(latent, groups.shape[1]))
+
+
+def _entropy_start(network: LatentCodec, y: Tensor) -> None:
     """Let h_s begin with each channel's mean and a share of its standard deviation."""
     last = network.h_s[-1]
     last.weight.mul_(QUIET)

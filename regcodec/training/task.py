@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from regcodec.config import TrainConfig
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.regularizer import Regularizer
 
 
@@ -33,7 +33,7 @@ class Losses:
 class Task(nn.Module):
     """Network and regularizer under one forward, so that DDP and torch.compile see the whole step."""
 
-    def __init__(self, network: Hyperprior, config: TrainConfig) -> None:
+    def __init__(self, network: LatentCodec, config: TrainConfig) -> None:
         super().__init__()
         self.network = network
         self.config = config

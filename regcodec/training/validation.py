@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.latents import LatentCodec
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ValidationPoint:
 
 
 @torch.no_grad()
-def validate(network: Hyperprior, crops: list[Tensor], device: torch.device) -> list[ValidationPoint]:
+def validate(network: LatentCodec, crops: list[Tensor], device: torch.device) -> list[ValidationPoint]:
     """Return one point per lambda over `crops` ([1, 3, h, w] uint8 each)."""
     network.eval()
     points = []

@@ -1,0 +1,147 @@
+"""The exact half of res-context: y is coded in four steps, each seeing what was decoded before it, in integers.
+
+    p      integer h_s of z: scales, means [2M, H, W]                      units of 2^-parameter_bits
+    e      enter_z(p rounded to 2^-input_bits)                             [C, H, W], once
+    step s of 0..3 codes in channel group c (a quarter of the channels, in order) the positions whose row and column
+    parity is c xor STEPS[s]:
+        s = 0   parameters p
+        s > 0   a = e + enter_y[s](y_hat so far, 0 elsewhere; units of 2^-input_bits)
+                a = a + project(expand(depthwise(a)))                      for each block
+                parameters p + leave[s](a)
+    then scales, means and table indices as in `hyperprior`, and y_hat = (q + mean) / g of the decoded symbols q
+
+Sources: the quadtree partition is DCVC-DC's (Li, Li, Lu 2023); DESIGN section 4. docs/format.md has the rounding of
+each line. `training.networks.res_context` is the float network, `training.quantize` makes these layers from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from regcodec.errors import DamagedFileError
+from regcodec.exact.hyperprior import LARGEST_GAIN, PARAMETER_LIMIT, ExactHyperprior, Step
+from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
+
+GROUPS = 4
+STEPS = (0, 3, 1, 2)
+SYMBOL_LIMIT = 1 << 20
+"""Symbols are clamped to this where the context reads them."""
+
+
+def cells(step: int) -> tuple[tuple[int, int, int], ...]:
+    """Return (channel group, row parity, column parity) of what a step codes."""
+    return tuple((group, (group ^ STEPS[step]) >> 1, (group ^ STEPS[step]) & 1) for group in range(GROUPS))
+
+
+@dataclass(frozen=True)
+class ContextNetwork:
+    """The layers in the order of the pack: enter_z, three enter_y, three for each block, three leave."""
+
+    layers: tuple[IntegerLayer, ...]
+    input_bits: int
+
+    def validate(self, latent: int, parameter_bits: int) -> None:
+        """Raise `DamagedFileError` unless the layers fit together and each is proven exact; `latent` is M."""
+        blocks = max(len(self.layers) - 7, 0) // 3
+        width = self.layers[0].channels[1] if self.layers else 0
+        wide = [layer.channels[1] for layer in self.layers[5:-3:3]]
+        shapes = [("conv", 2 * latent, width), *[("conv", latent, width)] * 3]
+        for inner in wide:
+            shapes += [("depthwise", width, width), ("conv", width, inner), ("conv", inner, width)]
+        shapes += [("conv", width, 2 * latent)] * 3
+        well_formed = (
+            len(self.layers) == 7 + 3 * blocks
+            and [(layer.kind, *layer.channels) for layer in self.layers] == shapes
+            and all(bool(((layer.shift >= 1) & (layer.shift < 53)).all()) for layer in self.layers)
+            and latent % GROUPS == 0
+            and 0 <= self.input_bits <= parameter_bits
+        )
+        if not well_formed:
+            raise DamagedFileError("the pack's context network is not well formed.")
+        for layer in self.layers:
+            _ = layer.dtype
+
+    def features(self, entered: Activations, y_hat: Activations, step: int) -> Activations:
+        """Return [C, H, W] of one step from enter_z's result and y_hat [M, H, W] so far."""
+        a = self._trunk(entered + self.layers[step](y_hat))
+        blocks = self.layers[4:-3]
+        for depthwise, expand, project in zip(blocks[::3], blocks[1::3], blocks[2::3], strict=True):
+            a = self._trunk(a + project(expand(depthwise(a))))
+        return a
+
+    def leave(self, step: int, group: int) -> IntegerLayer:
+        """Return the part of the last layer that makes scales and means of one group."""
+        return self._leave[step - 1][group]
+
+    @cached_property
+    def _leave(self) -> list[list[IntegerLayer]]:
+        return [
+            [
+                replace(layer, weight=layer.weight[rows], bias=layer.bias[rows], shift=layer.shift[rows])
+                for rows in (channels_of(group, layer.channels[1] // 2) for group in range(GROUPS))
+            ]
+            for layer in self.layers[-3:]
+        ]
+
+    def _trunk(self, a: Activations) -> Activations:
+        limit = self.layers[4].limit
+        return np.clip(a, -limit, limit)
+
+
+@dataclass(frozen=True)
+class ExactContext(ExactHyperprior):
+    context: ContextNetwork
+
+    def validate(self) -> None:
+        """Raise `DamagedFileError` unless every result is proven exact."""
+        super().validate()
+        self.context.validate(self.channels[1], self.parameter_bits)
+        reached = (SYMBOL_LIMIT << self.parameter_bits) + (PARAMETER_LIMIT * LARGEST_GAIN >> self.gain_bits) + 1
+        divisor = LARGEST_GAIN << self.parameter_bits - self.context.input_bits
+        if (reached << self.gain_bits + 1) + divisor >= FLOAT64_EXACT:
+            raise DamagedFileError("the pack's fixed point is not exact: y_hat may pass 2^53.")
+
+    def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], gain: int) -> Iterator[Step]:
+        """Yield the four steps of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
+        first = self._hyper_synthesis(z_symbols)
+        drop = self.parameter_bits - self.context.input_bits
+        entered = self.context.layers[0](np.floor(first / (1 << drop) + 0.5)).astype(np.float64)
+        y_hat = np.zeros(y.shape)
+        for step in range(GROUPS):
+            features = self.context.features(entered, y_hat, step) if step else entered
+            where = np.zeros(y.shape, np.bool_)
+            places, scales, means = [], [], []
+            for group, row, column in cells(step):
+                rows = channels_of(group, y.shape[0])
+                parameters = first[rows, row::2, column::2]
+                if step:
+                    parameters = parameters + self.context.leave(step, group)(features[:, row::2, column::2])
+                clamped = np.clip(parameters, -PARAMETER_LIMIT, PARAMETER_LIMIT)
+                scale, mean = np.split(self._gained(clamped, gain), 2)
+                places.append((slice(rows[0], rows[0] + len(mean)), slice(row, None, 2), slice(column, None, 2)))
+                where[places[-1]] = True
+                scales.append(scale.ravel())
+                means.append(mean)
+            tables = self._indices(np.concatenate(scales))
+            yield Step(where, np.concatenate([mean.ravel() for mean in means]), tables)
+            for place, mean in zip(places, means, strict=True):
+                y_hat[place] = self._reconstructed(y[place], mean, gain)
+
+    def _reconstructed(
+        self, symbols: npt.NDArray[np.int32], mean: npt.NDArray[np.float64], gain: int
+    ) -> npt.NDArray[np.float64]:
+        """Return y_hat in units of 2^-input_bits; the quotient of integers below 2^53 has an exact floor."""
+        value = np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT) * float(1 << self.parameter_bits) + mean
+        divisor = gain << self.parameter_bits - self.context.input_bits
+        return np.floor((value * (2 << self.gain_bits) + divisor) / (2 * divisor))
+
+
+def channels_of(group: int, latent: int) -> npt.NDArray[np.int64]:
+    """Return the rows of [2M, ...] that are a group's scales, then its means; `latent` is M."""
+    quarter = np.arange(group * latent // GROUPS, (group + 1) * latent // GROUPS)
+    return np.concatenate([quarter, latent + quarter])

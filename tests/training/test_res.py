@@ -1,0 +1,231 @@
+"""res-hyper and res-context: from a run to a pack to files, each claim for both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from regcodec.bitstream.container import read_rgc
+from regcodec.cli.train import training_config
+from regcodec.codec.decoder import decode_pixels, decode_symbols
+from regcodec.codec.encoder import encode_pixels, encode_symbols
+from regcodec.codec.model import Model
+from regcodec.codec.pack import read_pack
+from regcodec.codec.stopwatch import Stopwatch
+from regcodec.config import SIZES, NetworkConfig, RegularizerConfig
+from regcodec.errors import UsageError
+from regcodec.training.checkpoint import checkpoint_network
+from regcodec.training.export import export_checkpoint
+from regcodec.training.initial import load_network
+from regcodec.training.loop import RunPaths, train
+from regcodec.training.networks.registry import build_network
+from regcodec.training.source_entropy import QuadtreeSource
+from regcodec.training.start import linear_start
+from tests import reference_decoder
+from tests.images import render
+from tests.training.conftest import TINY
+
+ARCHS = ("res-hyper", "res-context")
+SMALL = {
+    "res-hyper": NetworkConfig(arch="res-hyper", N=24, M=16, Z=8, blocks_a=1, blocks_s=1),
+    "res-context": NetworkConfig(arch="res-context", N=24, M=16, Z=8, blocks_a=1, blocks_s=1, context=12, blocks_c=1),
+}
+REGULARIZED = RegularizerConfig(name="source-entropy", ratio=0.1)
+
+
+@pytest.fixture(scope="module")
+def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Checkpoint and pack of a short regularized run of each architecture, from the linear start."""
+    folder, silent = tmp_path_factory.mktemp("res"), Console(quiet=True)
+    pairs = {}
+    for arch in ARCHS:
+        config = replace(TINY, network=SMALL[arch], steps=60, lr=1e-3, start="pca", regularizer=REGULARIZED)
+        paths = RunPaths(run=folder / arch, data=photos, val=None, cache=photos.parent / "cache")
+        checkpoint = train(config, paths, device="cpu", console=silent)
+        export_checkpoint(checkpoint, folder / f"{arch}.rgm", force=False, console=silent)
+        pairs[arch] = checkpoint, folder / f"{arch}.rgm"
+    return pairs
+
+
+@pytest.fixture(scope="module", params=ARCHS)
+def checkpoint(request: pytest.FixtureRequest, made: dict[str, tuple[Path, Path]]) -> Path:
+    return made[request.param][0]
+
+
+@pytest.fixture(scope="module", params=ARCHS)
+def pack(request: pytest.FixtureRequest, made: dict[str, tuple[Path, Path]]) -> Path:
+    return made[request.param][1]
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (150, 110), (1, 1), (65, 200)])
+def test_decoded_symbols_are_the_encoders_for_any_size(pack: Path, width: int, height: int) -> None:
+    model = Model.open(pack, threads=1)
+    pixels = render(5, width, height)
+    z, y, _ = encode_symbols(pixels, model, 1, Stopwatch())
+    data = encode_pixels(pixels, model, model.qualities[1])
+    decoded_z, decoded_y, _ = decode_symbols(read_rgc(data), model, Stopwatch())
+    np.testing.assert_array_equal(decoded_z, z)
+    np.testing.assert_array_equal(decoded_y, y)
+    assert decode_pixels(data, model).shape == pixels.shape
+
+
+def test_the_reference_decoder_reads_the_same_symbols(pack: Path) -> None:
+    model = Model.open(pack, threads=1)
+    pixels = render(6, 100, 60)
+    z, y, _ = encode_symbols(pixels, model, 0, Stopwatch())
+    reference_z, reference_y = reference_decoder.decode_symbols(
+        encode_pixels(pixels, model, model.qualities[0]), pack.read_bytes()
+    )
+    np.testing.assert_array_equal(reference_z, z)
+    np.testing.assert_array_equal(reference_y, y)
+
+
+def test_integers_cost_less_than_a_third_of_a_percent(pack: Path) -> None:
+    assert abs(read_pack(pack).manifest["integers"]["cost"]) < 0.003
+
+
+def test_a_pack_read_back_gives_the_same_output_within_1e_4(pack: Path) -> None:
+    network, model = load_network(pack), Model.open(pack, threads=1)
+    x = torch.rand(1, 3, 128, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = network.g_a(x)
+        coded_y, coded_z = model.transforms.analysis(x.numpy())
+        np.testing.assert_allclose(y[0], coded_y, atol=1e-4)
+        np.testing.assert_allclose(network.h_a(y)[0], coded_z, atol=1e-4)
+        np.testing.assert_allclose(network.g_s(y), model.transforms.synthesis(y[0].numpy()), atol=1e-4)
+
+
+def test_the_float_network_and_the_integers_agree_on_rate_and_picture(pack: Path) -> None:
+    network, model = load_network(pack), Model.open(pack, threads=1)
+    pixels = render(9, 128, 128)
+    for row in range(2):
+        with torch.no_grad():
+            x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+            estimate = network(x, torch.tensor([row]))
+        z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
+        bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
+        bits += sum(model.y_tables.ideal_bits(y[s.where], s.tables) for s in model.walk(z, y, row))
+        assert bits == pytest.approx(estimate.bits.item(), rel=0.01)
+        decoded = decode_pixels(encode_pixels(pixels, model, model.qualities[row]), model)
+        shown = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
+        assert np.abs(decoded - shown).mean() < 0.2
+
+
+def test_equal_checkpoints_give_equal_packs(checkpoint: Path, tmp_path: Path, silent: Console) -> None:
+    for name in ("a.rgm", "b.rgm"):
+        export_checkpoint(checkpoint, tmp_path / name, force=False, console=silent)
+    assert (tmp_path / "a.rgm").read_bytes() == (tmp_path / "b.rgm").read_bytes()
+
+
+def test_every_layer_states_the_bound_it_was_proven_for(pack: Path) -> None:
+    entropy = json.loads(read_pack(pack).members["codec.json"])["entropy"]
+    for spec in entropy["layers"] + entropy.get("context", {"layers": []})["layers"]:
+        assert 0 < spec["bound"] < 2**53
+
+
+def test_one_thread_and_two_decode_the_same_symbols(pack: Path) -> None:
+    data = encode_pixels(render(4, 200, 130), Model.open(pack, threads=1), read_pack(pack).qualities[0].q)
+    one, two = (decode_symbols(read_rgc(data), Model.open(pack, threads=n), Stopwatch()) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("surrogate", ["round", "mixed", "noise"])
+def test_the_linear_start_already_codes_pictures_it_has_not_seen(arch: str, surrogate: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(replace(SMALL[arch], N=96, M=96), (0.0067, 0.013))
+    crops = [
+        torch.from_numpy(np.stack([render(seed, 128, 128) for seed in seeds])).permute(0, 3, 1, 2).float() / 255
+        for seeds in (range(12), range(40, 44))
+    ]
+    linear_start(network, crops[0])
+    estimate = network(crops[1], torch.tensor([1, 1, 1, 1]), surrogate)
+    assert (estimate.x_hat - crops[1]).square().mean().item() * 255**2 < 150
+    assert (estimate.bits / 128**2 < 2).all()
+
+
+def test_a_res_context_begins_as_the_res_hyper_it_contains() -> None:
+    torch.manual_seed(0)
+    context = build_network(SMALL["res-context"], (0.01,))
+    hyper = build_network(SMALL["res-hyper"], (0.01,))
+    hyper.load_state_dict({k: v for k, v in context.state_dict().items() if not k.startswith("context.")})
+    x = torch.rand(2, 3, 64, 128)
+    with torch.no_grad():
+        a, b = (network(x, torch.tensor([0, 0])) for network in (context, hyper))
+    torch.testing.assert_close(a.x_hat, b.x_hat)
+    torch.testing.assert_close(a.bits, b.bits)
+
+
+def test_parameters_of_a_step_have_gradients_from_the_steps_after_it() -> None:
+    torch.manual_seed(0)
+    network = build_network(SMALL["res-context"], (0.01,))
+    torch.nn.init.normal_(network.context.leave[2].weight, std=0.1)
+    network(torch.rand(1, 3, 64, 64), torch.tensor([0]), "mixed").bits.sum().backward()
+    for parameter in network.context.parameters():
+        assert parameter.grad is not None
+    assert network.context.enter_y[2].weight.grad.abs().sum() > 0
+
+
+def test_the_quadtree_source_sees_only_the_steps_before() -> None:
+    torch.manual_seed(0)
+    source = QuadtreeSource()
+    for layers in source.steps:
+        torch.nn.init.normal_(layers[2].weight, std=0.1)
+    x_hat = torch.rand(1, 3, 8, 8) * 255
+    x = torch.randint(0, 256, x_hat.shape).float()
+    before = torch.nn.functional.pixel_unshuffle(source(x, x_hat), 2)
+    for step, order in enumerate(source.order):
+        unshuffled = torch.nn.functional.pixel_unshuffle(x, 2)
+        unshuffled[:, order] = 255 - unshuffled[:, order]
+        after = torch.nn.functional.pixel_unshuffle(source(torch.nn.functional.pixel_shuffle(unshuffled, 2), x_hat), 2)
+        for other, chosen in enumerate(source.order):
+            assert torch.equal(before[:, chosen], after[:, chosen]) == (other < step)
+    assert sorted(c for order in source.order for c in order) == list(range(12))
+
+
+def test_sizes_are_networks_and_small_ones_are_smaller() -> None:
+    configs = [training_config("modern", lambda_=0.01, arch="res-context", size=size).network for size in SIZES]
+    counts = [sum(p.numel() for p in build_network(config, (0.01,)).parameters()) for config in configs]
+    assert counts == sorted(counts)
+    assert counts[2] < 10e6 < counts[3] < 40e6
+    assert training_config("modern", lambda_=0.01, arch="res-hyper", blocks_analysis=2).network.blocks_a == 2
+    assert training_config("modern", lambda_=0.01, arch="res-hyper").network.context == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"size": "small"}, "--size goes with"),
+        ({"arch": "res-hyper", "width": 30}, "multiples of 4"),
+        ({"arch": "res-hyper", "context_width": 8}, "go together"),
+        ({"context_width": 8}, "go together"),
+    ],
+)
+def test_networks_that_make_no_sense_are_refused(options: dict, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        training_config("modern", lambda_=0.01, **options)
+
+
+def test_a_res_context_goes_on_from_a_trained_res_hyper(
+    made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
+) -> None:
+    hyper = made["res-hyper"][1]
+    config = replace(TINY, network=SMALL["res-context"], steps=1, lr=1e-30, lr_aux=1e-30, ema=0.0)
+    network, _, _ = checkpoint_network(train(config, replace(paths, init=hyper), device="cpu", console=silent))
+    for name, value in load_network(hyper).state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, msg=name)
+
+
+def test_training_goes_on_from_a_pack(made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console) -> None:
+    pack = made["res-context"][1]
+    config = replace(TINY, network=SMALL["res-context"], steps=1, lr=1e-30, lr_aux=1e-30, ema=0.0)
+    network, _, _ = checkpoint_network(train(config, replace(paths, init=pack), device="cpu", console=silent))
+    for name, value in load_network(pack).state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, msg=name)
