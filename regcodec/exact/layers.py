@@ -81,7 +81,7 @@ class IntegerLayer:
     def _convolve(self, a: Activations) -> Activations:
         k = self.weight.shape[-1]
         _, height, width = a.shape
-        padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+        padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2))) if k > 1 else a
         acc = self._start(height, width)
         for i in range(k):
             for j in range(k):

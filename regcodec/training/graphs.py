@@ -117,8 +117,9 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     for place, (name, value) in enumerate(sorted(weights.items())):
         names[name] = name if "." in name else f"c{place}"
         if value.dtype == np.float32 and value.size > 1:
-            initializers.append(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
-            nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+            half = f"{names[name]}.half"
+            initializers.append(numpy_helper.from_array(value.astype(np.float16), half))
+            nodes.append(helper.make_node("Cast", [half], [names[name]], to=TensorProto.FLOAT))
         else:
             initializers.append(numpy_helper.from_array(value, names[name]))
     for number, node in enumerate(model.graph.node):
