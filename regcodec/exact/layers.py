@@ -111,7 +111,8 @@ class IntegerLayer:
     def _product(self, i: int, j: int, source: Activations) -> Activations:
         channels, height, width = source.shape
         if self.kind == "depthwise":
-            return source * self._taps[i, j][:, :, None]
+            scaled: Activations = source * self._taps[i, j][:, :, None]
+            return scaled
         product: Activations = self._taps[i, j] @ source.reshape(channels, height * width)
         return product.reshape(-1, height, width)
 

@@ -86,7 +86,8 @@ class QuadtreeSource(nn.Module):
         """Return the bits of every sub-pixel, [B, 3, H, W]."""
         levels, shown = F.pixel_unshuffle(x, 2), F.pixel_unshuffle(x_hat, 2)
         errors = levels - shown
-        bits, known = torch.empty_like(levels), []
+        bits = torch.empty_like(levels)
+        known: list[Tensor] = []
         for layers, chosen in zip(self.steps, self.order, strict=True):
             correction, log_scale = layers(torch.cat([shown, *known], 1) / 255.0).chunk(2, 1)
             with torch.autocast(x.device.type, enabled=False):
