@@ -23,7 +23,7 @@ import numpy as np
 PRECISION = 24
 MAGIC = bytes.fromhex("89 52 47 43 0D 0A 1A 0A")
 LARGEST_SYMBOL = 2**29
-ID_FILES = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz", "hyper_analysis.onnx")
+ID_FILES = ("codec.json", "analysis.onnx", "hyper_analysis.onnx", "synthesis.onnx", "entropy.npz")
 
 
 class RefusedError(ValueError):
@@ -346,7 +346,7 @@ def read_pack(pack: bytes) -> tuple[bytes, dict, dict]:
     """Pack id, `codec.json` and the arrays of `entropy.npz` as nested lists of Python integers."""
     with zipfile.ZipFile(io.BytesIO(pack)) as archive:
         digest = hashlib.sha256()
-        for name in (name for name in ID_FILES if name in archive.namelist()):
+        for name in ID_FILES:
             contents = archive.read(name)
             digest.update(name.encode() + b"\0" + str(len(contents)).encode() + b"\0" + contents)
         pack_id = digest.digest()[:8]

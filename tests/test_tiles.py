@@ -24,7 +24,7 @@ from regcodec.codec import decoder
 from regcodec.codec.decoder import decode_pixels, decode_symbols
 from regcodec.codec.encoder import encode_pixels, encode_symbols
 from regcodec.codec.model import Model
-from regcodec.codec.pack import HYPER_ANALYSIS, Pack, pack_bytes, read_pack
+from regcodec.codec.pack import Pack, pack_bytes, read_pack
 from regcodec.codec.pixels import from_planes, to_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.tiles import Box, Grid, Tiling
@@ -39,17 +39,9 @@ FIRST_BYTE = 7
 
 
 def write_pack(path: Path, **constants: int) -> Path:
-    """Write the tiny pack with other tile constants and, as new packs have it, h_a as a graph of its own."""
-    import onnx.utils
-
+    """Write the tiny pack with other tile constants."""
     pack = read_pack(TINY)
-    both = onnx.utils.Extractor(onnx.load_from_string(pack.members["analysis.onnx"]))
-    members = {
-        **pack.members,
-        "codec.json": json.dumps({**pack.codec, "tile": {**TILES, **constants}}).encode(),
-        "analysis.onnx": both.extract_model(["x"], ["y"]).SerializeToString(),
-        HYPER_ANALYSIS: both.extract_model(["y"], ["z"]).SerializeToString(),
-    }
+    members = {**pack.members, "codec.json": json.dumps({**pack.codec, "tile": {**TILES, **constants}}).encode()}
     path.write_bytes(pack_bytes(members, pack.manifest))
     return path
 

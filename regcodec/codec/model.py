@@ -149,7 +149,7 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
         )
         for kind in ("y", "z")
     }
-    tiling = Tiling(**pack.codec.get("tile", {}))
+    tiling = Tiling(**pack.codec["tile"])
     return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"], tiling)
 
 

@@ -2,13 +2,13 @@
 
 A stored ZIP with, in this order:
 
-    codec.json       normative  architecture, quality table, fixed-point constants
-    analysis.onnx    normative  x -> y
-    synthesis.onnx   normative  y_hat -> x_hat
-    entropy.npz      normative  integer networks, medians, thresholds, frequency tables
-    hyper_analysis.onnx  normative  y -> z; where it is missing, analysis.onnx gives z too
-    bottleneck.npz              the factorized prior's parameters, read by training only
-    manifest.json               provenance and measured figures
+    codec.json           normative  architecture, quality table, fixed-point constants
+    analysis.onnx        normative  x -> y
+    hyper_analysis.onnx  normative  y -> z
+    synthesis.onnx       normative  y_hat -> x_hat
+    entropy.npz          normative  integer networks, medians, thresholds, frequency tables
+    bottleneck.npz                  the factorized prior's parameters, read by training only
+    manifest.json                   provenance and measured figures
 
 The pack id is the first 8 bytes of SHA-256 over the normative members. It also stands in the ZIP comment, so that a
 folder of packs can be searched without hashing; reading a pack checks it.
@@ -21,7 +21,6 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,7 @@ import numpy.typing as npt
 from regcodec.errors import DamagedFileError, PackNotFoundError, naming
 
 FORMAT = 1
-NORMATIVE = ("codec.json", "analysis.onnx", "synthesis.onnx", "entropy.npz")
-HYPER_ANALYSIS = "hyper_analysis.onnx"
-"""Normative too; the first packs have it inside of analysis.onnx."""
+NORMATIVE = ("codec.json", "analysis.onnx", "hyper_analysis.onnx", "synthesis.onnx", "entropy.npz")
 TRAINING_ONLY = "bottleneck.npz"
 MANIFEST = "manifest.json"
 SUFFIX = ".rgm"
@@ -75,7 +72,7 @@ class Pack:
 def pack_id(members: dict[str, bytes]) -> str:
     """Return the id of a pack with these members."""
     digest = hashlib.sha256()
-    for name in _normative(members):
+    for name in NORMATIVE:
         digest.update(f"{name}\0{len(members[name])}\0".encode())
         digest.update(members[name])
     return digest.digest()[:8].hex()
@@ -86,7 +83,7 @@ def pack_bytes(members: dict[str, bytes], manifest: dict[str, Any]) -> bytes:
     contents = {**members, MANIFEST: json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in (*_normative(members), TRAINING_ONLY, MANIFEST):
+        for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), contents[name])
         archive.comment = _COMMENT + pack_id(members).encode()
     return buffer.getvalue()
@@ -99,8 +96,7 @@ def read_pack(path: Path) -> Pack:
     with naming(path):
         try:
             with zipfile.ZipFile(path) as archive:
-                names = (*_normative(archive.namelist()), TRAINING_ONLY, MANIFEST)
-                members = {name: archive.read(name) for name in names}
+                members = {name: archive.read(name) for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST)}
                 stated = archive.comment
             codec, manifest = json.loads(members["codec.json"]), json.loads(members.pop(MANIFEST))
         except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, RuntimeError) as error:
@@ -113,10 +109,6 @@ def read_pack(path: Path) -> Pack:
                 f"the pack has format {codec.get('format')}, this program reads {FORMAT}. Update regcodec."
             )
         return Pack(path.stem, found, codec, manifest, members)
-
-
-def _normative(present: Container[str]) -> tuple[str, ...]:
-    return (*NORMATIVE, HYPER_ANALYSIS) if HYPER_ANALYSIS in present else NORMATIVE
 
 
 def stated_id(path: Path) -> str | None:

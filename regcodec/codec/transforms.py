@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.codec.pack import HYPER_ANALYSIS
 from regcodec.codec.pixels import Planes
 from regcodec.errors import DamagedFileError, RegcodecError
 
@@ -32,12 +31,8 @@ class Transforms:
 
     def analysis(self, x: Planes, core: tuple[slice, slice] = WHOLE) -> tuple[Latent, Latent]:
         """Return y and z of the picture, or of a core: rows and columns of y, whole elements of z."""
-        y, *inside = self._analysis.run(None, {"x": x})
-        y = np.ascontiguousarray(y[:, :, *core])
-        if HYPER_ANALYSIS in self._members:
-            z = self._hyper_analysis.run(["z"], {"y": y})[0]
-        else:  # a pack of before tiles: z sees what y saw
-            z = inside[0][:, :, *(slice(_quarter(s.start), _quarter(s.stop)) for s in core)]
+        y = np.ascontiguousarray(self._analysis.run(["y"], {"x": x})[0][:, :, *core])
+        z = self._hyper_analysis.run(["z"], {"y": y})[0]
         if not (np.isfinite(y).all() and np.isfinite(z).all()):
             raise RegcodecError("the analysis transform gave values that are not finite; the pack is unusable.")
         return y[0], z[0]
@@ -55,7 +50,7 @@ class Transforms:
 
     @cached_property
     def _hyper_analysis(self) -> Any:
-        return self._session(HYPER_ANALYSIS)
+        return self._session("hyper_analysis.onnx")
 
     @cached_property
     def _synthesis(self) -> Any:
@@ -73,7 +68,3 @@ class Transforms:
             return onnxruntime.InferenceSession(self._members[name], options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common base but Exception
             raise DamagedFileError(f"the pack's {name} cannot be loaded ({error}).") from error
-
-
-def _quarter(place: int | None) -> int | None:
-    return None if place is None else place // 4

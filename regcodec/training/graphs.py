@@ -22,7 +22,6 @@ from compressai.layers import GDN
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from regcodec.codec.pack import HYPER_ANALYSIS
 from regcodec.training.networks.latents import LatentCodec
 
 OPSET = 18
@@ -84,7 +83,7 @@ def export_graphs(network: LatentCodec) -> dict[str, bytes]:
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
     return {
         "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"]),
-        HYPER_ANALYSIS: _export(_HyperAnalysis(network), latent, 4, "y", ["z"]),
+        "hyper_analysis.onnx": _export(_HyperAnalysis(network), latent, 4, "y", ["z"]),
         "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"]),
     }
 

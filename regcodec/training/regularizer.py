@@ -20,7 +20,11 @@ from torch import Tensor, nn
 from regcodec.config import BITS_PER_LOG_MSE, RegularizerConfig
 from regcodec.training.source_entropy import GaussianSource, QuadtreeSource
 
-SOURCE_MODELS: dict[str, type[nn.Module]] = {"hyperprior": GaussianSource, "res-hyper": GaussianSource, "res-context": QuadtreeSource}
+SOURCE_MODELS: dict[str, type[nn.Module]] = {
+    "hyperprior": GaussianSource,
+    "res-hyper": GaussianSource,
+    "res-context": QuadtreeSource,
+}
 """Architecture -> the source entropy model aligned with its own entropy model."""
 
 MSE_MEMORY = 0.99  # decay of the running MSE per lambda

@@ -19,7 +19,7 @@ from compressai.layers import GDN
 from torch import Tensor, nn
 
 from regcodec.codec.model import Model
-from regcodec.codec.pack import HYPER_ANALYSIS, TRAINING_ONLY, Pack
+from regcodec.codec.pack import TRAINING_ONLY, Pack
 from regcodec.config import NetworkConfig
 from regcodec.exact.context import ExactContext
 from regcodec.exact.layers import IntegerLayer
@@ -37,9 +37,7 @@ def restore_network(pack: Pack) -> LatentCodec:
     lambdas = tuple(row.lambda_ for row in pack.qualities)
     network = build_network(NetworkConfig(**pack.codec["network"]), lambdas)
     state = network.state_dict()
-    for graph in ("analysis.onnx", HYPER_ANALYSIS, "synthesis.onnx"):
-        if graph not in pack.members:
-            continue
+    for graph in ("analysis.onnx", "hyper_analysis.onnx", "synthesis.onnx"):
         for name, value in graph_weights(pack.members[graph]).items():
             if name in state:  # a graph has constants besides
                 state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
