@@ -138,7 +138,8 @@ class ExactContext(ExactHyperprior):
         """Return y_hat in units of 2^-input_bits; the quotient of integers below 2^53 has an exact floor."""
         value = np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT) * float(1 << self.parameter_bits) + mean
         divisor = gain << self.parameter_bits - self.context.input_bits
-        return np.floor((value * (2 << self.gain_bits) + divisor) / (2 * divisor))
+        floor: npt.NDArray[np.float64] = np.floor((value * (2 << self.gain_bits) + divisor) / (2 * divisor))
+        return floor
 
 
 def channels_of(group: int, latent: int) -> npt.NDArray[np.int64]:

@@ -90,7 +90,8 @@ class ExactHyperprior:
         return np.clip(a, -PARAMETER_LIMIT, PARAMETER_LIMIT).astype(np.float64, copy=False)
 
     def _gained(self, parameters: Activations, gain: int) -> npt.NDArray[np.float64]:
-        return np.floor(parameters * gain / (1 << self.gain_bits) + 0.5)
+        gained: npt.NDArray[np.float64] = np.floor(parameters * gain / (1 << self.gain_bits) + 0.5)
+        return gained
 
     def _indices(self, scales: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
         return np.searchsorted(self.thresholds, scales, side="right").astype(np.uint8)

@@ -110,9 +110,11 @@ class IntegerLayer:
 
     def _product(self, i: int, j: int, source: Activations) -> Activations:
         channels, height, width = source.shape
+        product: Activations
         if self.kind == "depthwise":
-            return source * self._taps[i, j][:, :, None]
-        product: Activations = self._taps[i, j] @ source.reshape(channels, height * width)
+            product = source * self._taps[i, j][:, :, None]
+            return product
+        product = self._taps[i, j] @ source.reshape(channels, height * width)
         return product.reshape(-1, height, width)
 
     def _finish(self, acc: Activations) -> Activations:
