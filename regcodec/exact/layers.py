@@ -110,7 +110,6 @@ class IntegerLayer:
 
     def _product(self, i: int, j: int, source: Activations) -> Activations:
         channels, height, width = source.shape
-        product: Activations
         if self.kind == "depthwise":
             scaled: Activations = source * self._taps[i, j][:, :, None]
             return scaled
