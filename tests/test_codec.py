@@ -257,3 +257,11 @@ def test_a_picture_is_padded_to_the_right_and_below_with_its_last_pixels() -> No
 @pytest.fixture(scope="module")
 def pack_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pack") / "tiny.rgm"
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "models").glob("*.rgm")), ids=lambda p: p.stem)
+def test_every_shipped_pack_opens_and_codes(path: Path) -> None:
+    shipped = Model.open(path, threads=1)
+    pixels = render(2, 64, 64)
+    for quality in shipped.qualities:
+        assert decode_pixels(encode_pixels(pixels, shipped, quality), shipped).shape == pixels.shape

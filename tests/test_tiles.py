@@ -177,14 +177,6 @@ def test_z_of_a_tile_sees_its_core_alone_as_if_it_were_a_picture(tiled: Model) -
     np.testing.assert_array_equal(z_again, z)
 
 
-def test_a_pack_from_before_tiles_codes_tiles_too() -> None:
-    old = replace(Model.open(TINY, threads=1), tiling=Tiling(**TILES))
-    pixels = render(3, WIDTH, HEIGHT)
-    data = encode_pixels(pixels, old, 4.0)
-    assert len(read_rgc(data).chunks) == COUNT
-    assert decode_pixels(data, old).shape == pixels.shape
-
-
 @pytest.mark.parametrize("grey", [False, True])
 def test_no_seam_shows_against_the_untiled_synthesis_of_the_same_latent(tiled: Model, *, grey: bool) -> None:
     data = encode_pixels(render(5, WIDTH, HEIGHT, grey=grey), tiled, 4.0)

@@ -32,7 +32,7 @@ def find_pack(name_or_path: str | None) -> Path:
     """Return a pack by file or by name; None is the default pack."""
     wanted = DEFAULT if name_or_path is None else name_or_path
     path = Path(wanted)
-    if path.is_file():
+    if name_or_path is not None and path.is_file():
         return path
     at_hand = packs()
     if wanted in at_hand:

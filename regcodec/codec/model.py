@@ -51,9 +51,9 @@ class Model:
             )
         try:
             model = _assemble(pack, threads)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            model._validate()
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise DamagedFileError(f"the pack is not well formed ({error!r}).") from error
-        model._validate()
         return model
 
     @property
@@ -120,7 +120,8 @@ class Model:
         channels = self.entropy.channels[0]
         tables = len(self.entropy.thresholds) + 1
         gains = [row.gain for row in self.pack.qualities]
-        if len(self.z_tables) != channels or len(self.y_tables) != tables or not gains:
+        doubled = [layer.kind for layer in self.entropy.layers].count("deconv") == 2  # from z to y
+        if not doubled or len(self.z_tables) != channels or len(self.y_tables) != tables or not gains:
             raise DamagedFileError("the pack's tables do not fit its networks.")
         if not all(isinstance(g, int) and 1 <= g <= LARGEST_GAIN for g in gains) or self.stride < 1:
             raise DamagedFileError("the pack's quality table is not well formed.")

@@ -36,6 +36,8 @@ TRAINING_ONLY = "bottleneck.npz"
 MANIFEST = "manifest.json"
 SUFFIX = ".rgm"
 _COMMENT = b"regcodec pack "
+LARGEST_PACK = 1 << 28
+"""Bytes."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -96,6 +98,7 @@ def read_pack(path: Path) -> Pack:
     with naming(path):
         try:
             with zipfile.ZipFile(path) as archive:
+                _refuse_compressed(archive)
                 members = {name: archive.read(name) for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST)}
                 stated = archive.comment
             codec, manifest = json.loads(members["codec.json"]), json.loads(members.pop(MANIFEST))
@@ -104,11 +107,21 @@ def read_pack(path: Path) -> Pack:
         found = pack_id(members)
         if stated != _COMMENT + found.encode():
             raise DamagedFileError("the pack is damaged: its id does not match its contents.")
+        if not (isinstance(codec, dict) and isinstance(manifest, dict)):
+            raise DamagedFileError("not a regcodec pack (its JSON members are not objects).")
         if codec.get("format") != FORMAT:
             raise DamagedFileError(
                 f"the pack has format {codec.get('format')}, this program reads {FORMAT}. Update regcodec."
             )
         return Pack(path.stem, found, codec, manifest, members)
+
+
+def _refuse_compressed(archive: zipfile.ZipFile) -> None:
+    """Raise `DamagedFileError` unless reading the members takes about as much memory as the file has bytes."""
+    members = archive.infolist()
+    stored = all(m.compress_type == zipfile.ZIP_STORED and m.file_size == m.compress_size for m in members)
+    if not stored or sum(m.file_size for m in members) > LARGEST_PACK:
+        raise DamagedFileError("not a regcodec pack (members are compressed or too large).")
 
 
 def stated_id(path: Path) -> str | None:

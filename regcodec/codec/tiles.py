@@ -32,7 +32,7 @@ LARGEST_TILE = 1 << 26
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """A pack's constants; a pack that states none has these."""
+    """A pack's constants."""
 
     whole: int = 1 << 21
     """Pixels, sides padded to multiples of the stride: a picture of at most so many is one tile."""

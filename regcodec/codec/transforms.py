@@ -31,18 +31,26 @@ class Transforms:
 
     def analysis(self, x: Planes, core: tuple[slice, slice] = WHOLE) -> tuple[Latent, Latent]:
         """Return y and z of the picture, or of a core: rows and columns of y, whole elements of z."""
-        y = np.ascontiguousarray(self._analysis.run(["y"], {"x": x})[0][:, :, *core])
-        z = self._hyper_analysis.run(["z"], {"y": y})[0]
+        y = np.ascontiguousarray(self._run(self._analysis, x)[:, :, *core])
+        z = self._run(self._hyper_analysis, y)
         if not (np.isfinite(y).all() and np.isfinite(z).all()):
             raise RegcodecError("the analysis transform gave values that are not finite; the pack is unusable.")
         return y[0], z[0]
 
     def synthesis(self, y_hat: Latent) -> Planes:
         """Return the picture of a latent."""
-        x_hat: Planes = self._synthesis.run(["x_hat"], {"y_hat": y_hat[None]})[0]
+        x_hat = self._run(self._synthesis, y_hat[None])
         if not np.isfinite(x_hat).all():
             raise DamagedFileError("the symbols are so large that the picture is not finite.")
         return x_hat
+
+    def _run(self, session: Any, a: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the only output of a graph for its only input."""
+        try:
+            (result,) = session.run(None, {session.get_inputs()[0].name: a})
+        except Exception as error:  # onnxruntime's errors have no common base but Exception
+            raise DamagedFileError(f"a transform of the pack does not fit its tables ({error}).") from error
+        return np.asarray(result, np.float32)
 
     @cached_property
     def _analysis(self) -> Any:

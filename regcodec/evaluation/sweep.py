@@ -19,13 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from regcodec.errors import RegcodecError
+from regcodec.codec.reading import read_picture
+from regcodec.errors import RegcodecError, naming
 from regcodec.evaluation.codecs import ImageCodec
 from regcodec.evaluation.datasets import ImageSet
 from regcodec.evaluation.metrics import ms_ssim, psnr
-
-GREY_MODES = frozenset({"1", "L", "LA"})
-EIGHT_BIT_MODES = GREY_MODES | {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +83,8 @@ def load_pixels(path: Path) -> NDArray[np.uint8]:
 
     Raises `RegcodecError` when Pillow cannot read it or when it has more than 8 bits a sample.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in EIGHT_BIT_MODES:
-                raise RegcodecError(
-                    f"{path}: has mode {image.mode}; eval measures 8-bit images only. Convert it first."
-                )
-            return np.asarray(image.convert("L" if image.mode in GREY_MODES else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RegcodecError(f"{path}: cannot be read as an image ({error}). Remove it from the set.") from error
+    with naming(path):
+        return read_picture(path.read_bytes()).pixels
 
 
 def _measure(

@@ -57,14 +57,13 @@ class ContextNetwork:
         well_formed = (
             len(self.layers) == 7 + 3 * blocks
             and [(layer.kind, *layer.channels) for layer in self.layers] == shapes
-            and all(bool(((layer.shift >= 1) & (layer.shift < 53)).all()) for layer in self.layers)
             and latent % GROUPS == 0
             and 0 <= self.input_bits <= parameter_bits
         )
         if not well_formed:
             raise DamagedFileError("the pack's context network is not well formed.")
         for layer in self.layers:
-            _ = layer.dtype
+            layer.prove()
 
     def features(self, entered: Activations, y_hat: Activations, step: int) -> Activations:
         """Return [C, H, W] of one step from enter_z's result and y_hat [M, H, W] so far."""

@@ -27,6 +27,8 @@ from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
 
 PARAMETER_LIMIT = 1 << 30
 LARGEST_GAIN = 1 << 20
+MOST_BITS = 20
+"""After the binary point."""
 
 
 class Step(NamedTuple):
@@ -55,16 +57,19 @@ class ExactHyperprior:
 
     def validate(self) -> None:
         """Raise `DamagedFileError` unless every result is proven exact."""
-        widest = int(np.abs(self.medians).max(initial=0)) + (1 << 31 + self.z_bits)
+        if not self.layers:
+            raise DamagedFileError("the pack's entropy model has no layers.")
+        widest = int(np.abs(self.medians).max(initial=0)) + (1 << 31 + MOST_BITS)
         rising = bool((np.diff(self.thresholds) > 0).all())
         fits = widest < FLOAT64_EXACT and PARAMETER_LIMIT * LARGEST_GAIN < FLOAT64_EXACT
         shapes = [layer.channels for layer in self.layers]
         chained = shapes[0][0] == len(self.medians) and all(a[1] == b[0] for a, b in pairwise(shapes))
-        shifts = all(bool(((layer.shift >= 1) & (layer.shift < 53)).all()) for layer in self.layers)
-        if not (shifts and rising and fits and chained and len(self.thresholds) < 256 and shapes[-1][1] % 2 == 0):
+        bits = all(0 <= value <= MOST_BITS for value in (self.z_bits, self.parameter_bits, self.gain_bits))
+        fitting = chained and shapes[-1][1] % 2 == 0
+        if not (bits and fits and fitting and rising and len(self.thresholds) < 256):
             raise DamagedFileError("the pack's entropy model is not well formed.")
         for layer in self.layers:
-            _ = layer.dtype
+            layer.prove()
 
     @property
     def channels(self) -> tuple[int, int]:

@@ -45,6 +45,18 @@ class IntegerLayer:
     slope: tuple[int, int] | None
     """Leaky ReLU: a negative result is multiplied by num / 2^bits (rounding halves up); None is no activation."""
 
+    def prove(self) -> None:
+        """Raise `DamagedFileError` unless the layer is one that an export writes and its bound holds."""
+        outs, _, *sides = self.weight.shape if self.weight.ndim == 4 else (0, 0, 0)
+        integers = self.weight.dtype.kind == "i" and self.weight.min() > -(1 << 31) and self.weight.max() < 1 << 31
+        square = len(set(sides)) == 1 and sides[0] % 2 == 1
+        shaped = square and outs > 0 and self.bias.shape == self.shift.shape == (outs,)
+        if not (integers and shaped and 0 < self.limit < 1 << 31 and _is_slope(self.slope)):
+            raise DamagedFileError("the pack's integer network has a layer that is not well formed.")
+        if not (((self.shift >= 1) & (self.shift < 53)).all() and (np.abs(self.bias) < FLOAT64_EXACT).all()):
+            raise DamagedFileError("the pack's integer network has shifts or biases out of range.")
+        _ = self.dtype
+
     @property
     def channels(self) -> tuple[int, int]:
         """Return the channels that go in and come out."""
@@ -126,3 +138,7 @@ class IntegerLayer:
             leaky = np.floor(acc * num / (1 << bits) + 0.5)
             np.copyto(acc, leaky, where=acc < 0)
         return acc
+
+
+def _is_slope(slope: tuple[int, int] | None) -> bool:
+    return slope is None or (0 <= slope[0] < 1 << 24 and 1 <= slope[1] <= 24)

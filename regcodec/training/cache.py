@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from regcodec.codec.reading import read_picture
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import atomic_path
 
@@ -54,6 +54,8 @@ class ImageCache:
     pixels: np.memmap
     offsets: tuple[int, ...]
     shapes: tuple[tuple[int, int], ...]
+    digest: str
+    """Of the folder's index: names and sizes of the images, in order."""
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -65,7 +67,8 @@ class ImageCache:
 
     def subset(self, indices: list[int]) -> ImageCache:
         """Return the images at `indices`, over the same file."""
-        return ImageCache(self.pixels, tuple(self.offsets[i] for i in indices), tuple(self.shapes[i] for i in indices))
+        offsets, shapes = tuple(self.offsets[i] for i in indices), tuple(self.shapes[i] for i in indices)
+        return ImageCache(self.pixels, offsets, shapes, self.digest)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -100,6 +103,7 @@ def open_cache(
         np.memmap(pixels_path, np.uint8, "r"),
         tuple(r["offset"] for r in kept),
         tuple((r["height"], r["width"]) for r in kept),
+        hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16],
     )
 
 
@@ -111,11 +115,12 @@ def _decode_all(
     with atomic_path(pixels_path) as temporary, temporary.open("wb") as out:
         for number, path in enumerate(paths):
             try:
-                with Image.open(path) as image:
-                    pixels = np.asarray(image.convert("RGB"))
-            except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-                say(f"{path}: left out, not readable as an image ({error})")
+                pixels = read_picture(path.read_bytes(), depth=8).pixels
+            except (RegcodecError, OSError) as error:
+                say(f"{path}: left out ({error})")
                 continue
+            if pixels.ndim == 2:
+                pixels = np.repeat(pixels[:, :, None], 3, axis=2)
             out.write(pixels.tobytes())
             height, width = pixels.shape[:2]
             rows.append(

@@ -150,9 +150,9 @@ def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
             reference = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
             gaps.append(_psnr(reference, pixels) - _psnr(decoded, pixels))
     check = Check(len(images), float_bits, integer_bits, file_bits, float(np.mean(gaps)))
-    if check.cost > LARGEST_COST:
+    if not check.cost <= LARGEST_COST:
         raise RegcodecError(f"integers cost {check.cost:.2%} of the bits, more than {LARGEST_COST:.0%}: not exported.")
-    if abs(check.psnr_gap) > LARGEST_PSNR_GAP:
+    if not abs(check.psnr_gap) <= LARGEST_PSNR_GAP:
         raise RegcodecError(f"the pack's pictures differ from the network's by {check.psnr_gap:.3f} dB: not exported.")
     return check
 

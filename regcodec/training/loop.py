@@ -4,7 +4,7 @@
 
 A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json. A run that is started again in its directory
 goes on from its checkpoint; on the CPU the result is the same to the last bit as without the interruption. Another
-number of steps lengthens or shortens the run: the schedule then follows the new number.
+number of steps, not below those done, lengthens or shortens the run: the schedule then follows the new number.
 """
 
 from __future__ import annotations
@@ -72,11 +72,14 @@ class _Run:
         self.checkpoint = paths.run / NAME
         resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
         if resumed is not None:
-            _refuse_other_settings(paths.run, TrainConfig.from_dict(resumed["config"]), config)
+            _refuse_other_settings(paths.run, resumed, config)
         images, self.validation = self._open_data()
         self.calibration = [
             crop[:, :, :CALIBRATION_SIDE, :CALIBRATION_SIDE] for crop in self.validation[:CALIBRATION_IMAGES]
         ]
+        self.data = {"images": len(images), "folder": paths.data.name, "digest": images.digest}
+        if resumed is not None and resumed["data"] != self.data:
+            raise UsageError(f"{paths.run}: was trained on other images. Choose another --run directory.")
         self.figures: dict[str, Any] = {} if resumed is None else resumed["validation"]
         self.crops = Crops(images, config, rank=processes.rank, world=processes.world)
 
@@ -133,25 +136,26 @@ class _Run:
         x = x.to(self.processes.device, memory_format=torch.channels_last, non_blocking=True)
         losses: Losses = self.stepped(x, quality.to(self.processes.device, non_blocking=True))
         losses.total.backward()
-        if self.config.clip:
-            for name in ("codec", "source"):
-                if name in self.groups:
-                    torch.nn.utils.clip_grad_norm_(self.groups[name], self.config.clip)
-        self._refuse_non_finite(losses)
+        largest = self.config.clip or math.inf
+        limits = {"codec": largest, "source": largest, "aux": math.inf}
+        norms = [torch.nn.utils.clip_grad_norm_(group, limits[name]) for name, group in self.groups.items()]
+        self._refuse_non_finite(losses, norms)
         for optimizer in self.optimizers.values():
             optimizer.step()
         self.average.update(self.task.network, self.step)
         self.step += 1
         return losses
 
-    def _refuse_non_finite(self, losses: Losses) -> None:
-        if not self.processes.any(not math.isfinite(losses.total.item())):
+    def _refuse_non_finite(self, losses: Losses, norms: list[torch.Tensor]) -> None:
+        """Stop before a step that would leave weights which are not finite."""
+        finite = torch.stack([losses.total.detach(), *norms]).isfinite().all()
+        if not self.processes.any(not finite.item()):
             return
         good = self.checkpoint if self.checkpoint.exists() else "none yet"
         rates = ", ".join(f"{value:g}" for value in self.config.lambdas)
         raise RegcodecError(
-            f"step {self.step}: the loss is not finite (R {losses.rate.item():.4g} bpp, MSE {losses.mse.item():.4g}, "
-            f"lambdas {rates}, lr {self.config.lr:g}, lr source {self.config.lr_source:g}). "
+            f"step {self.step}: the loss or its gradient is not finite (R {losses.rate.item():.4g} bpp, "
+            f"MSE {losses.mse.item():.4g}, lambdas {rates}, lr {self.config.lr:g}, source {self.config.lr_source:g}). "
             f"Last good checkpoint: {good}. Lower --lr, or give --precision fp32."
         )
 
@@ -199,7 +203,7 @@ class _Run:
                 "optimizers": states,
                 "ema": self.average.values,
                 "calibration": self.calibration,
-                "data": {"images": len(self.crops.images), "folder": self.paths.data.name},
+                "data": self.data,
                 "validation": self.figures,
                 "rng": rng,
             },
@@ -226,11 +230,13 @@ class _Run:
         return images, validation_crops(held, stride=64)[:VALIDATION_IMAGES]
 
 
-def _refuse_other_settings(run: Path, before: TrainConfig, now: TrainConfig) -> None:
+def _refuse_other_settings(run: Path, state: dict[str, Any], now: TrainConfig) -> None:
     """Raise `UsageError` unless a run goes on as it began; its length and intervals may change."""
     free = {name: getattr(now, name) for name in ("steps", "validate_every", "save_every")}
-    if replace(before, **free) != now:
+    if replace(TrainConfig.from_dict(state["config"]), **free) != now:
         raise UsageError(f"{run}: holds a run with other settings. Choose another --run directory.")
+    if state["step"] > now.steps:
+        raise UsageError(f"{run}: is at step {state['step']} already. Give as many --steps, or more.")
 
 
 @contextmanager

@@ -142,7 +142,7 @@ def _quantize_layer(
         limit=limit,
         slope=SLOPE if activated else None,
     )
-    _ = layer.dtype  # proves the bound
+    layer.prove()
     return layer, output_bits
 
 

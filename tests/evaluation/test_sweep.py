@@ -108,13 +108,13 @@ def test_a_palette_is_looked_up_and_alpha_is_dropped(tmp_path: Path) -> None:
 
 def test_a_16_bit_image_is_refused_and_not_cut_to_8(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(RegcodecError, match="8-bit images only"):
+    with pytest.raises(RegcodecError, match="more than 8 bits a sample"):
         load_pixels(tmp_path / "deep.png")
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    with pytest.raises(RegcodecError, match=r"broken\.png: cannot be read"):
+    with pytest.raises(RegcodecError, match=r"broken\.png: not an image"):
         load_pixels(tmp_path / "broken.png")
 
 

@@ -139,6 +139,7 @@ def test_sigterm_to_a_real_process_leaves_a_checkpoint_that_goes_on(paths: RunPa
     deadline = time.monotonic() + 90
     while not (journal.exists() and journal.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert journal.exists()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
