@@ -1,10 +1,10 @@
 """Bytes on disk against what theory asks for, through real files.
 
-    python benchmarks/file_overhead.py --dataset kodak [--data-dir DIR] [--model PACK]
+    python benchmarks/file_overhead.py CHECKPOINT --dataset kodak [--data-dir DIR] [--model PACK]
 
-Per quality, over the images: bytes above the ideal code length of the integer tables, and above what the float model
-(the network read back from the pack, with its own scales and likelihoods) estimates. The last columns are what remains
-of the largest excess after the allowance of 48 bytes a file, in percent.
+Per quality, over the images: bytes above the ideal code length of the integer tables, and above what the float
+model estimates: the checkpoint that the pack was exported from, with its own weights, scales and likelihoods. The last
+columns are what remains of the largest excess after the allowance of 48 bytes a file, in percent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from regcodec.codec.pixels import to_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.evaluation.datasets import open_dataset
 from regcodec.evaluation.sweep import load_pixels
-from regcodec.training.restore import restore_network
+from regcodec.training.initial import load_network
 
 ALLOWANCE = 48  # bytes
 
@@ -32,12 +32,13 @@ ALLOWANCE = 48  # bytes
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="file or run directory")
     parser.add_argument("--dataset", default="kodak")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--model")
     options = parser.parse_args()
     model = Model.open(find_pack(options.model))
-    network = restore_network(model.pack)
+    network = load_network(options.checkpoint)
     images = open_dataset(options.dataset, options.data_dir)
     table = Table(title=f"{model.name} on {images.name}: {len(images.paths)} images")
     for heading in (
@@ -64,10 +65,11 @@ def main() -> None:
 
 def _measure(model: Model, network: torch.nn.Module, pixels, row: int, file: Path) -> tuple[int, float, float]:
     file.write_bytes(encode_pixels(pixels, model, model.qualities[row]))
-    z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-    _, indices = model.entropy.parameters(z, model.quality(row).gain)
-    bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
-    bits += model.y_tables.ideal_bits(y.ravel(), indices.ravel())
+    bits = 0.0
+    for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
+        z, y, _ = encode_symbols(pixels, model, row, Stopwatch(), tile)
+        bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
+        bits += sum(model.y_tables.ideal_bits(y[step.where], step.tables) for step in model.walk(z, y, row))
     estimate = network(torch.from_numpy(to_planes(pixels, model.stride)), torch.tensor([row]))
     return file.stat().st_size, bits / 8, estimate.bits.item() / 8
 

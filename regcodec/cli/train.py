@@ -99,7 +99,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     "--compensate/--no-compensate", default=True, show_default=True, help="With --ratio, train with lambda / (1 - r)."
 )
 @click.option(
-    "--init", type=click.Path(path_type=Path, exists=True), help="Start from the weights of a checkpoint or a pack."
+    "--init", type=click.Path(path_type=Path), help="Start from the weights of a pack (file or name) or a checkpoint."
 )
 @click.option("--steps", type=int, help="Optimizer steps.")
 @click.option("--batch", type=int, help="Images a step and process.")
