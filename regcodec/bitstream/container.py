@@ -158,7 +158,7 @@ def read_rgc(data: bytes, *, every_tile: bool = True) -> RgcFile:
 def _read_chunk(reader: Reader) -> Chunk:
     start = reader.position
     kind = CHUNK_TYPE.read(reader, "chunk type")
-    payload = reader.take(CHUNK_LENGTH.read(reader, "chunk length"), f"{kind!r} chunk")
+    payload = reader.take(CHUNK_LENGTH.read(reader, "chunk length"), f"chunk of type {kind.decode('latin-1')}")
     body = reader.data[start : reader.position]
     return Chunk(kind, payload, sound=CHUNK_CRC.read(reader, "chunk CRC") == zlib.crc32(body))
 

@@ -1,11 +1,13 @@
-"""The float transforms as ONNX graphs with dynamic size; weights in half precision, widened on load.
+"""The float transforms as ONNX graphs with dynamic size; small weights, widened on load.
 
     analysis        x [1, 3, 64h, 64w] -> y [1, M, 4h, 4w]
     hyper analysis  y [1, M, 4h, 4w] -> z [1, Z, h, w]
     synthesis       y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
 
-Initializers keep the names of the state dict (g_a.0.weight, ..., g_a.1.beta, g_a.1.gamma), with beta and gamma as the
-normalisation uses them. Equal weights give equal bytes: nothing of the exporter's own (names, traces) is kept.
+Weights are in half precision; those of the hyper analysis, whose output is rounded coarsely, have 8 bits and a scale
+for each output channel. Initializers keep the names of CompressAI's state dict (g_a.0.weight, ..., g_a.1.beta,
+g_a.1.gamma), with beta and gamma as the normalisation uses them. Equal weights give equal bytes: nothing of the
+exporter's own (names, traces) is kept.
 """
 
 from __future__ import annotations
@@ -83,12 +85,14 @@ def export_graphs(network: LatentCodec) -> dict[str, bytes]:
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
     return {
         "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"]),
-        "hyper_analysis.onnx": _export(_HyperAnalysis(network), latent, 4, "y", ["z"]),
+        "hyper_analysis.onnx": _export(_HyperAnalysis(network), latent, 4, "y", ["z"], coarse=True),
         "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"]),
     }
 
 
-def _export(module: nn.Module, example: Tensor, multiple: int, input_name: str, outputs: list[str]) -> bytes:
+def _export(
+    module: nn.Module, example: Tensor, multiple: int, input_name: str, outputs: list[str], *, coarse: bool = False
+) -> bytes:
     sides = {2: multiple * torch.export.Dim("height"), 3: multiple * torch.export.Dim("width")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own future
@@ -105,20 +109,20 @@ def _export(module: nn.Module, example: Tensor, multiple: int, input_name: str, 
     buffer = io.BytesIO()
     program.save(buffer)
     model = onnx.load_from_string(buffer.getvalue())
-    return _clean(model).SerializeToString(deterministic=True)
+    return _clean(model, coarse=coarse).SerializeToString(deterministic=True)
 
 
-def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the same computation with plain names, half-precision weights, and nothing that only describes it."""
+def _clean(model: onnx.ModelProto, *, coarse: bool) -> onnx.ModelProto:
+    """Return the same computation with plain names, small weights, and nothing that only describes it."""
     names: dict[str, str] = {value.name: value.name for value in (*model.graph.input, *model.graph.output)}
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     nodes, initializers = [], []
     for place, (name, value) in enumerate(sorted(weights.items())):
         names[name] = name if "." in name else f"c{place}"
         if value.dtype == np.float32 and value.size > 1:
-            half = f"{names[name]}.half"
-            initializers.append(numpy_helper.from_array(value.astype(np.float16), half))
-            nodes.append(helper.make_node("Cast", [half], [names[name]], to=TensorProto.FLOAT))
+            stored, node = _eight_bit(names[name], value) if coarse and value.ndim == 4 else _half(names[name], value)
+            initializers += stored
+            nodes.append(node)
         else:
             initializers.append(numpy_helper.from_array(value, names[name]))
     for number, node in enumerate(model.graph.node):
@@ -147,7 +151,30 @@ def _interface(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
     )
 
 
+def _half(name: str, value: npt.NDArray[np.float32]) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
+    stored = numpy_helper.from_array(value.astype(np.float16), f"{name}.half")
+    return [stored], helper.make_node("Cast", [stored.name], [name], to=TensorProto.FLOAT)
+
+
+def _eight_bit(name: str, value: npt.NDArray[np.float32]) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
+    """Return integers of 8 bits with a scale for each output channel."""
+    scale = np.maximum(np.abs(value).max(axis=(1, 2, 3)) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    integers = np.rint(value / scale[:, None, None, None]).astype(np.int8)
+    stored = [numpy_helper.from_array(integers, f"{name}.int8"), numpy_helper.from_array(scale, f"{name}.scale")]
+    return stored, helper.make_node("DequantizeLinear", [s.name for s in stored], [name], axis=0)
+
+
 def graph_weights(graph: bytes) -> dict[str, npt.NDArray[np.float32]]:
     """Return the weights of a graph under their names, widened to float32."""
     model = onnx.load_from_string(graph)
-    return {w.name.removesuffix(".half"): numpy_helper.to_array(w).astype(np.float32) for w in model.graph.initializer}
+    stored = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+    weights = {}
+    for name, value in stored.items():
+        plain, _, kind = name.rpartition(".")
+        if kind == "int8":
+            weights[plain] = value.astype(np.float32) * stored[f"{plain}.scale"][:, None, None, None]
+        elif kind == "half":
+            weights[plain] = value.astype(np.float32)
+        elif kind != "scale":
+            weights[name] = value.astype(np.float32)
+    return weights

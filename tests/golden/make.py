@@ -136,7 +136,7 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
         "cut-in-pack-id": (good[:15], "the file is truncated: it ends inside the pack_id."),
         "cut-in-header-crc": (good[: head - 1], "the file is truncated: it ends inside the header CRC."),
         "cut-before-chunk": (good[:head], "the file is truncated: it ends inside the chunk type."),
-        "cut-in-chunk": (good[: head + 9], "the file is truncated: it ends inside the b'S' chunk."),
+        "cut-in-chunk": (good[: head + 9], "the file is truncated: it ends inside the chunk of type S."),
         "cut-in-chunk-crc": (good[:-2], "the file is truncated: it ends inside the chunk CRC."),
         "flip-in-header": (flipped(good, 18), mismatch),
         "flip-in-header-crc": (flipped(good, head - 1), mismatch),
