@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import regcodec
+from regcodec.codec.library import DEFAULT
 from regcodec.errors import DamagedFileError, RegcodecError, UsageError
 from tests.images import render
 
@@ -26,7 +27,7 @@ def default_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packs, work = tmp_path / "packs", tmp_path / "work"
     packs.mkdir()
     work.mkdir()
-    shutil.copy(GOLDEN / "tiny.rgm", packs / "hyperprior.rgm")
+    shutil.copy(GOLDEN / "tiny.rgm", packs / f"{DEFAULT}.rgm")
     monkeypatch.setenv("REGCODEC_MODELS", str(packs))
     monkeypatch.chdir(work)
     Image.fromarray(render(1, 70, 50)).save("photo.png")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from regcodec import __version__
 from regcodec.bitstream.container import read_rgc
+from regcodec.codec.library import DEFAULT
 from regcodec.codec.model import Model
 from tests.conftest import GOLDEN, PACK
 from tests.images import render
@@ -241,7 +242,7 @@ def test_a_picture_that_cannot_be_coded_gives_a_sentence_and_no_file(
         (["encode", "PICTURE", "--threads", "0", "--model", "tiny"], 2, "--threads"),
         (["encode", "FOLDER/none.png"], 2, "does not exist"),
         (["decode", "CODED", "-o", "FOLDER/out.xyz"], 2, "or pass --format."),
-        (["encode", "PICTURE"], 4, "hyperprior: no such pack. Packs here: tiny ("),
+        (["encode", "PICTURE"], 4, f"{DEFAULT}: no such pack. Packs here: tiny ("),
         (["encode", "PICTURE", "--model", "other"], 4, "other: no such pack. Packs here: tiny ("),
         (["info", "other"], 4, "other: no such pack. Packs here: tiny ("),
         (["encode", "PICTURE", "--model", "PICTURE"], 3, "not a regcodec pack"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from regcodec.codec.library import DEFAULT
 from tests.images import render
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ def shell(tmp_path: Path):
     packs, programs, photos = (tmp_path / name for name in ("packs", "bin", "photos"))
     for folder in (packs, programs, photos / "deeper"):
         folder.mkdir(parents=True)
-    shutil.copyfile(ROOT / "tests/golden/tiny.rgm", packs / "hyperprior.rgm")
+    shutil.copyfile(ROOT / "tests/golden/tiny.rgm", packs / f"{DEFAULT}.rgm")
     program = programs / "regcodec"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m regcodec "$@"\n')
     program.chmod(0o755)
