@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-EMBEDDED = ("hyperprior.rgm", "hyperprior-vanilla.rgm")
+EMBEDDED = ("res-context.rgm", "res-context-vanilla.rgm")
 
 
 class BuildWithPacks(build_py):

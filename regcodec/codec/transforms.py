@@ -70,6 +70,8 @@ class Transforms:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.enable_mem_pattern = False  # a pattern doubles the memory from the second tile on, and saves no time
+        # threads that wait by spinning would take the cores from the integer network that runs next
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         try:
