@@ -100,7 +100,7 @@ class Regularizer(nn.Module):
 
     @torch.no_grad()
     def _remember(self, x: Tensor, x_hat: Tensor, quality: Tensor) -> None:
-        errors = (x - x_hat).double().square().flatten(1).mean(1)
+        errors = (x - x_hat).square().flatten(1).mean(1).double()
         counts = torch.zeros_like(self.mse).index_add_(0, quality, torch.ones_like(errors))
         means = torch.zeros_like(self.mse).index_add_(0, quality, errors) / counts.clamp(min=1)
         self.seen += counts.long()

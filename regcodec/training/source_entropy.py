@@ -29,7 +29,7 @@ FIRST_SCALE = 8.0  # levels; about the error of a codec at the middle of the qua
 class GaussianSource(nn.Module):
     """Gaussian without context, aligned with the hyperprior's entropy model (eq. 29 and 30).
 
-        x_hat [B,3,H,W] --unshuffle 4--> [B,48,H/4,W/4] --3x3, 1x1, 3x3--> [B,96,..] --shuffle 4--> mean, log scale
+        x_hat [B,3,H,W] --unshuffle 4--> [B,48,H/4,W/4] --3x3, 1x1, 1x1--> [B,96,..] --shuffle 4--> mean, log scale
 
     Like h_s it is three convolutions with leaky ReLU between; a quarter of the resolution keeps its cost low.
     The mean is x_hat plus a correction that starts at zero.
@@ -43,8 +43,7 @@ class GaussianSource(nn.Module):
             nn.LeakyReLU(inplace=True),
             nn.Conv2d(width, width, 1),
             nn.LeakyReLU(inplace=True),
-            nn.Conv2d(width, 96, 3, padding=1),
-            nn.PixelShuffle(4),
+            nn.Conv2d(width, 96, 1),
         )
         nn.init.zeros_(self.f[5].weight)
         nn.init.zeros_(self.f[5].bias)
@@ -52,10 +51,12 @@ class GaussianSource(nn.Module):
 
     def forward(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """Return the bits of every sub-pixel, [B, 3, H, W]."""
-        correction, log_scale = self.f(x_hat / 255.0).chunk(2, 1)
+        # one memory layout for everything that is done element by element
+        x, x_hat = x.contiguous(), x_hat.contiguous()
+        correction, log_scale = (F.pixel_shuffle(half, 4) for half in self.f(x_hat / 255.0).chunk(2, 1))
         with torch.autocast(x.device.type, enabled=False):
-            mean = x_hat + correction.float() * 255.0
-            scale = self.bound((log_scale.float() + math.log(FIRST_SCALE)).exp())
+            mean = x_hat + correction.contiguous().float() * 255.0
+            scale = self.bound((log_scale.contiguous().float() + math.log(FIRST_SCALE)).exp())
             return gaussian_level_bits(x, mean, scale)
 
 
