@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -88,7 +89,8 @@ def start_processes(device: str) -> Processes:
     if kind == "cuda":
         torch.cuda.set_device(chosen)
     if world > 1:
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        # the first process may decode a large folder while the others wait
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timedelta(hours=12))
     return Processes(rank, world, chosen)
 
 
