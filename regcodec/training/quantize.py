@@ -24,6 +24,7 @@ from regcodec.exact.layers import IntegerLayer
 from regcodec.training.networks.res_context import Context, ResContext
 
 WEIGHT_LARGEST = 127
+FINE_WEIGHT_LARGEST = 2047
 ACTIVATION_LIMIT = (1 << 15) - 1
 CONTEXT_LIMIT = (1 << 20) - 1
 HEADROOM = 4.0
@@ -109,7 +110,7 @@ def quantize_context(network: ResContext, images: list[Tensor]) -> QuantizedNetw
         wanted = _bits_for(largest_out[module], CONTEXT_LIMIT) if role in (0, 1) else trunk_bits
         if index >= len(modules) - 3:
             wanted = PARAMETER_BITS
-        layer, inside = _quantize_layer(module, input_bits, wanted, activated=role == 1, limit=CONTEXT_LIMIT)
+        layer, inside = _quantize_layer(module, input_bits, wanted, activated=role == 1, context=True)
         if role not in (0, 1) and inside != wanted:
             raise RegcodecError("the weights of the context are too large to be quantized; train with a smaller --lr.")
         layers.append(layer)
@@ -127,37 +128,39 @@ def real_weights(layer: IntegerLayer, input_bits: int, output_bits: int) -> tupl
 
 
 def _quantize_layer(
-    module: nn.Module, input_bits: int, wanted: int, *, activated: bool, limit: int = ACTIVATION_LIMIT
+    module: nn.Module, input_bits: int, wanted: int, *, activated: bool, context: bool = False
 ) -> tuple[IntegerLayer, int]:
     transposed = isinstance(module, nn.ConvTranspose2d)
     if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
         raise RegcodecError(f"{module} has no integer version.")
-    real, weight_bits = _weights(module)
-    output_bits = min(wanted, MOST_BITS, _most_output_bits(module, input_bits))
+    real, weight_bits = _weights(module, FINE_WEIGHT_LARGEST if context else WEIGHT_LARGEST)
+    output_bits = int(min(wanted, MOST_BITS, weight_bits.min() + input_bits - 1))
     layer = IntegerLayer(
         kind="deconv" if transposed else "conv" if module.groups == 1 else "depthwise",
-        weight=np.rint(np.ldexp(real, weight_bits[:, None, None, None])).astype(np.int8),
+        weight=np.rint(np.ldexp(real, weight_bits[:, None, None, None])).astype(np.int16 if context else np.int8),
         bias=np.rint(np.ldexp(module.bias.double().numpy(), weight_bits + input_bits)).astype(np.int64),
         shift=weight_bits + input_bits - output_bits,
-        limit=limit,
+        limit=CONTEXT_LIMIT if context else ACTIVATION_LIMIT,
         slope=SLOPE if activated else None,
     )
     layer.prove()
     return layer, output_bits
 
 
-def _weights(module: nn.Conv2d | nn.ConvTranspose2d) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _weights(
+    module: nn.Conv2d | nn.ConvTranspose2d, largest: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Return the weight as [O, I, k, k] and the bits of each output channel."""
     weight = module.weight.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else module.weight
     real = weight.detach().double().numpy()
     peak = np.abs(real).max(axis=(1, 2, 3))
-    weight_bits = np.floor(np.log2(WEIGHT_LARGEST / np.maximum(peak, 2.0**-MOST_BITS))).astype(np.int64)
+    weight_bits = np.floor(np.log2(largest / np.maximum(peak, 2.0**-MOST_BITS))).astype(np.int64)
     return real, np.minimum(weight_bits, MOST_BITS)
 
 
-def _most_output_bits(module: nn.Conv2d | nn.ConvTranspose2d, input_bits: int) -> int:
-    """Return the output bits at which some channel's shift is 1."""
-    return int(_weights(module)[1].min()) + input_bits - 1
+def _most_output_bits(module: nn.Conv2d, input_bits: int) -> int:
+    """Return the output bits at which some channel's shift is 1, in the context network."""
+    return int(_weights(module, FINE_WEIGHT_LARGEST)[1].min()) + input_bits - 1
 
 
 def _is_plain(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
