@@ -1,5 +1,6 @@
-"""h_s and the context network in integers: weights of 8 bits with a power of two per output channel.
+"""h_s and the context network in integers; each output channel has a power of two.
 
+    weights          8 bits, 12 in the context network
     real weight      = integer / 2^weight_bits[o]
     real activation  = integer / 2^bits of its layer
     shift[o]         = input_bits + weight_bits[o] - output_bits
