@@ -100,7 +100,7 @@ def test_a_path_and_its_image_give_the_same_bytes() -> None:
 def test_failures_name_the_file_and_are_one_family() -> None:
     with pytest.raises(RegcodecError, match=r"^none.rgc: No such file or directory\.$"):
         regcodec.decode("none.rgc")
-    with pytest.raises(UsageError, match="-q 9: pack hyperprior has the qualities 1, 3, 4"):
+    with pytest.raises(UsageError, match=f"-q 9: pack {DEFAULT} has the qualities 1, 3, 4"):
         regcodec.encode("photo.png", 9)
     with pytest.raises(UsageError, match="exif, icc, xmp"):
         regcodec.encode("photo.png", strip="exif")
