@@ -22,6 +22,7 @@ def bits_a_sample(image: Image.Image, data: bytes = b"") -> int:
     if image.mode.startswith("I;16"):
         return 16
     if image.format == "TIFF":
+        # only Pillow's TIFF class has the attribute, and importing it would slow every other format down
         stated: tuple[int, ...] = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))  # type: ignore[attr-defined]
         return max(stated)
     if image.format == "AVIF":

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from regcodec.files import write_atomically
+
 PLAIN_EVERY = 60.0  # seconds between lines when stderr is not a terminal
 
 
@@ -20,6 +22,8 @@ class Journal:
         self._first = first
         self._console = console
         self._steps = steps
+        if first:
+            _drop_steps_beyond(path, start)
         self._file = path.open("a") if first else None
         self._said = self._marked = time.monotonic()
         self._marked_step = start
@@ -66,3 +70,14 @@ class Journal:
     def say(self, text: str) -> None:
         if self._first:
             self._progress.console.print(text, soft_wrap=True)
+
+
+def _drop_steps_beyond(path: Path, step: int) -> None:
+    """Remove records of steps that a killed run took after its last checkpoint: they are taken again."""
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines(keepends=True)
+    whole = (line for line in lines if line.endswith("\n"))  # a kill may cut the last line
+    kept = [line for line in whole if json.loads(line)["step"] <= step]
+    if len(kept) < len(lines):
+        write_atomically(path, "".join(kept).encode())

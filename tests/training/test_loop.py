@@ -114,7 +114,7 @@ from rich.console import Console
 from regcodec.training.loop import RunPaths, train
 from tests.training.conftest import REGULARIZED
 run, data, cache, steps, batch = sys.argv[1:]
-config = replace(REGULARIZED, steps=int(steps), batch=int(batch))
+config = replace(REGULARIZED, steps=int(steps), batch=int(batch), save_every=7, validate_every=100)
 train(config, RunPaths(Path(run), Path(data), None, Path(cache)), device="cpu", console=Console(quiet=True))
 """
 
@@ -145,6 +145,26 @@ def test_sigterm_to_a_real_process_leaves_a_checkpoint_that_goes_on(paths: RunPa
     assert process.returncode != 0
     assert "the same command goes on from" in errors
     assert load_checkpoint(paths.run / "checkpoint.pt")["step"] > 0
+
+
+@pytest.mark.slow
+def test_a_process_killed_without_warning_goes_on_to_the_same_bits(paths: RunPaths, tmp_path: Path) -> None:
+    whole = replace(paths, run=tmp_path / "whole")
+    subprocess.run(_command(whole, steps=200, batch=2), env=_environment(), check=True, timeout=120)
+    command = _command(paths, steps=200, batch=2)
+    journal = paths.run / "metrics.jsonl"
+    with subprocess.Popen(command, env=_environment()) as process:
+        deadline = time.monotonic() + 90
+        while not (journal.exists() and journal.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    left = load_checkpoint(paths.run / "checkpoint.pt")["step"]
+    assert 0 < left < 200
+    subprocess.run(command, env=_environment(), check=True, timeout=120)
+    assert _same(load_checkpoint(paths.run / "checkpoint.pt"), load_checkpoint(whole.run / "checkpoint.pt"))
+    steps = [row["step"] for row in map(json.loads, journal.read_text().splitlines()) if row["kind"] == "train"]
+    assert steps == sorted(set(steps))
 
 
 @pytest.mark.slow
