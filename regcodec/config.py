@@ -23,6 +23,9 @@ STRIPPABLE = ("exif", "icc", "xmp")
 IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 """What `decode` writes: keys of `codec.writing.FORMATS`."""
 
+BALANCES = ("equal", "relative")
+"""How the rates of one model are weighed against each other: `training.balance`."""
+
 BITS_PER_LOG_MSE = 2.16
 """k: bits per pixel that H(X|X_hat) grows with ln MSE when q has no context (3 * 0.5 / ln 2)."""
 
@@ -124,6 +127,8 @@ class TrainConfig:
     regularizer: RegularizerConfig = RegularizerConfig()
     lambdas: tuple[float, ...] = QUALITY_LAMBDAS[:4]
     """One gain is learned per lambda; a single lambda gives a fixed-rate model."""
+    balance: str = "relative"
+    """What each rate's loss weighs against the others': equal or relative (`training.balance`)."""
     steps: int = 100_000
     batch: int = 8
     """Images a step and process."""
@@ -167,6 +172,7 @@ class TrainConfig:
         if len(self.regularizer.alpha) not in (0, 1, len(self.lambdas)):
             raise UsageError(f"--alpha takes one value or {len(self.lambdas)}, one for each lambda.")
         for flag, value, allowed in (
+            ("--balance", self.balance, BALANCES),
             ("--schedule", self.schedule, ("cosine", "step", "constant")),
             ("--surrogate", self.surrogate, ("mixed", "noise")),
             ("--precision", self.precision, ("bf16", "fp32")),
@@ -213,6 +219,7 @@ PRESETS: dict[str, TrainConfig] = {
         steps=2_000_000,
         batch=16,
         downscale=1.0,
+        balance="equal",
         lr=1e-4,
         schedule="constant",
         warmup=0,

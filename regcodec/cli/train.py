@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from regcodec.cli.extras import require_training
-from regcodec.config import PRESETS, SIZES, NetworkConfig, RegularizerConfig, TrainConfig, sized
+from regcodec.config import BALANCES, PRESETS, SIZES, NetworkConfig, RegularizerConfig, TrainConfig, sized
 from regcodec.errors import UsageError
 
 NETWORK_OPTIONS = {
@@ -90,6 +90,11 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option("--blocks-context", type=int, help="Residual blocks of the context network (res-context).")
 @click.option("--lambda", "lambda_", type=float, help="Weight of 255^2 * MSE: a model of one rate.")
 @click.option("--rates", help="Several lambdas, comma-separated and rising: one model, one gain per lambda.")
+@click.option(
+    "--balance",
+    type=click.Choice(BALANCES),
+    help="With --rates: equal weights, or each loss relative to its own running mean  [default: relative]",
+)
 @click.option(
     "--regularizer", type=click.Choice(["none", "source-entropy"]), help="Maximise H(X|X_hat) while training."
 )

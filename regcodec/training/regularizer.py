@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from regcodec.config import BITS_PER_LOG_MSE, RegularizerConfig
+from regcodec.training.running import RunningMeans
 from regcodec.training.source_entropy import GaussianSource, QuadtreeSource
 
 SOURCE_MODELS: dict[str, type[nn.Module]] = {
@@ -27,7 +28,6 @@ SOURCE_MODELS: dict[str, type[nn.Module]] = {
 }
 """Architecture -> the source entropy model aligned with its own entropy model."""
 
-MSE_MEMORY = 0.99  # decay of the running MSE per lambda
 MSE_SETTLED = 500  # samples of a lambda before its running MSE may stop a run
 
 
@@ -46,16 +46,12 @@ class _GradientScale(torch.autograd.Function):
 class Regularizer(nn.Module):
     """Source entropy model, weight per lambda and the running MSE that ties alpha and r together."""
 
-    mse: Tensor
-    seen: Tensor
-
     def __init__(self, config: RegularizerConfig, arch: str, lambdas: tuple[float, ...]) -> None:
         super().__init__()
         self.config = config
         self.source = SOURCE_MODELS[arch]()
         self.register_buffer("lambdas", torch.tensor(lambdas, dtype=torch.float64), persistent=False)
-        self.register_buffer("mse", torch.zeros(len(lambdas), dtype=torch.float64))
-        self.register_buffer("seen", torch.zeros(len(lambdas), dtype=torch.int64))
+        self.mse = RunningMeans(len(lambdas))
         if config.alpha:
             alphas = config.alpha * (len(lambdas) if len(config.alpha) == 1 else 1)
             self.register_buffer("fixed", torch.tensor(alphas, dtype=torch.float64), persistent=False)
@@ -64,13 +60,13 @@ class Regularizer(nn.Module):
         """Return alpha of each lambda, [Q]; with `ratio` it follows the running MSE."""
         if self.config.alpha:
             return self.fixed
-        return self.config.ratio * self.distortion_weight() * self.mse / BITS_PER_LOG_MSE
+        return self.config.ratio * self.distortion_weight() * self.mse.level / BITS_PER_LOG_MSE
 
     def ratio(self) -> Tensor:
         """Return r of each lambda, [Q]: the share by which the term lowers lambda."""
         if not self.config.alpha:
-            return torch.full_like(self.mse, self.config.ratio)
-        return self.alpha() * BITS_PER_LOG_MSE / (self.lambdas * self.mse.clamp(min=1e-9))
+            return torch.full_like(self.lambdas, self.config.ratio)
+        return self.alpha() * BITS_PER_LOG_MSE / (self.lambdas * self.mse.level.clamp(min=1e-9))
 
     def distortion_weight(self) -> Tensor:
         """Return the lambda to train with, [Q]: lambda / (1 - r) where that is asked for."""
@@ -78,31 +74,24 @@ class Regularizer(nn.Module):
             return self.lambdas / (1 - self.config.ratio)
         return self.lambdas
 
-    def forward(self, x: Tensor, x_hat: Tensor, quality: Tensor) -> Tensor:
+    def forward(self, x: Tensor, x_hat: Tensor, quality: Tensor, share: Tensor) -> Tensor:
         """Return H_theta(X | X_hat) of each image in bits per pixel, [B]; gradients as the module says.
 
-        x [B, 3, H, W] integer levels and x_hat [B, 3, H, W], both on 0..255.
+        x [B, 3, H, W] integer levels and x_hat [B, 3, H, W], both on 0..255; share [B], what the codec's loss of each
+        image weighs.
         """
-        self._remember(x, x_hat.detach(), quality)
-        alpha = self.alpha()[quality].to(x_hat.dtype).view(-1, 1, 1, 1)
+        self.mse.take((x - x_hat.detach()).square().flatten(1).mean(1), quality)
+        alpha = (self.alpha()[quality] * share).to(x_hat.dtype).view(-1, 1, 1, 1)
         bits = self.source(x, _GradientScale.apply(x_hat, -alpha))
         return bits.flatten(1).sum(1) / (x.shape[-2] * x.shape[-1])
 
     def collapse(self) -> str | None:
         """Return why the run cannot go on when some r is above 1: the loss would then reward distortion."""
-        for value, seen, lambda_ in zip(self.ratio().tolist(), self.seen.tolist(), self.lambdas.tolist(), strict=True):
-            if seen >= MSE_SETTLED and value > 1:
+        seen = self.mse.seen.tolist()
+        for value, images, lambda_ in zip(self.ratio().tolist(), seen, self.lambdas.tolist(), strict=True):
+            if images >= MSE_SETTLED and value > 1:
                 return (
                     f"--alpha is too large for lambda {lambda_:g}: r = {value:.2f} is above 1, so the loss rewards "
                     f"distortion. Give --ratio 0.1, or an alpha {value / 0.3:.0f} times smaller."
                 )
         return None
-
-    @torch.no_grad()
-    def _remember(self, x: Tensor, x_hat: Tensor, quality: Tensor) -> None:
-        errors = (x - x_hat).square().flatten(1).mean(1).double()
-        counts = torch.zeros_like(self.mse).index_add_(0, quality, torch.ones_like(errors))
-        means = torch.zeros_like(self.mse).index_add_(0, quality, errors) / counts.clamp(min=1)
-        self.seen += counts.long()
-        share = torch.maximum(counts / self.seen.clamp(min=1), 1 - MSE_MEMORY**counts)
-        self.mse += share * (means - self.mse)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from regcodec.config import TrainConfig
+from regcodec.training.balance import Balance
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.regularizer import Regularizer
 
@@ -39,6 +40,7 @@ class Task(nn.Module):
         self.config = config
         wanted = config.regularizer.name != "none"
         self.regularizer = Regularizer(config.regularizer, config.network.arch, config.lambdas) if wanted else None
+        self.balance = Balance(config.balance, len(config.lambdas))
         self.register_buffer("lambdas", torch.tensor(config.lambdas), persistent=False)
 
     def forward(self, x: Tensor, quality: Tensor) -> Losses:
@@ -47,18 +49,20 @@ class Task(nn.Module):
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=bf16):
             estimate = self.network(levels / 255.0, quality, self.config.surrogate)
             x_hat = estimate.x_hat * 255.0
-            source = None if self.regularizer is None else self.regularizer(levels, x_hat, quality)
-        rate = estimate.bits / (x.shape[-2] * x.shape[-1])
-        mse = (levels - x_hat).square().flatten(1).mean(1)
+            rate = estimate.bits / (x.shape[-2] * x.shape[-1])
+            mse = (levels - x_hat).square().flatten(1).mean(1)
+            objective = (rate + self.lambdas[quality] * mse).detach()
+            share = self.balance(objective, quality)
+            source = None if self.regularizer is None else self.regularizer(levels, x_hat, quality, share)
         weight = self.lambdas if self.regularizer is None else self.regularizer.distortion_weight().to(mse.dtype)
-        total = (rate + weight[quality] * mse).mean() + self.network.aux_loss()
+        total = (share * (rate + weight[quality] * mse)).mean() + self.network.aux_loss()
         if source is not None:
             total = total + source.mean()
         return Losses(
             total=total,
             rate=rate.detach().mean(),
             mse=mse.detach().mean(),
-            objective=(rate + self.lambdas[quality] * mse).detach().mean(),
+            objective=objective.mean(),
             source_bits=None if source is None else source.detach().mean(),
         )
 

@@ -35,12 +35,13 @@ def test_one_backward_pass_gives_the_gradients_of_two(alphas: tuple[float, ...])
     x, x_hat = _pair()
     once = _regularizer(alpha=alphas)
     codec_loss = (x_hat - x).square().mean()  # stands for R + lambda D
-    (codec_loss + once(x, x_hat, QUALITY).mean()).backward()
+    share = torch.linspace(0.5, 2.0, len(QUALITY), dtype=torch.float64)
+    (codec_loss + once(x, x_hat, QUALITY, share).mean()).backward()
 
     twice = copy.deepcopy(once)
     twice.zero_grad()
     x_two = x_hat.detach().clone().requires_grad_()
-    alpha = torch.tensor(alphas, dtype=torch.float64)[QUALITY]
+    alpha = torch.tensor(alphas, dtype=torch.float64)[QUALITY] * share
     bits = twice.source(x, x_two).flatten(1).sum(1) / 64
     ((x_two - x).square().mean() - (alpha * bits).mean()).backward()  # eq. 12, codec
     twice.source.zero_grad()
@@ -54,7 +55,7 @@ def test_one_backward_pass_gives_the_gradients_of_two(alphas: tuple[float, ...])
 def test_with_ratio_alpha_follows_the_running_mse_of_each_lambda() -> None:
     regularizer = _regularizer(ratio=0.2)
     x, x_hat = _pair()
-    regularizer(x, x_hat, QUALITY)
+    regularizer(x, x_hat, QUALITY, torch.ones(len(QUALITY)))
     errors = (x - x_hat.detach()).square().flatten(1).mean(1)
     weights = torch.tensor(LAMBDAS, dtype=torch.float64) / 0.8  # compensated
     expected = 0.2 * weights * torch.stack([errors[0], errors[1:].mean()]) / BITS_PER_LOG_MSE
@@ -66,7 +67,7 @@ def test_without_context_the_term_lowers_lambda_by_the_share_r() -> None:
     """For a Gaussian q at its optimum, d(alpha H)/d(lambda MSE) = r: the reason for choosing the weight through r."""
     regularizer = _regularizer(ratio=0.25, compensate=False)
     mse = torch.tensor([60.0, 60.0], dtype=torch.float64)
-    regularizer.mse.copy_(mse)
+    regularizer.mse.level.copy_(mse)
     entropy_slope = 3 * 0.5 / (torch.log(torch.tensor(2.0)) * mse)  # bits per pixel and unit of MSE
     lambdas = torch.tensor(LAMBDAS, dtype=torch.float64)
     torch.testing.assert_close(
@@ -76,9 +77,9 @@ def test_without_context_the_term_lowers_lambda_by_the_share_r() -> None:
 
 def test_a_run_with_r_above_one_is_stopped_with_the_reason() -> None:
     regularizer = _regularizer(alpha=(1.0,))
-    regularizer.mse.fill_(50.0)
+    regularizer.mse.level.fill_(50.0)
     assert regularizer.collapse() is None
-    regularizer.seen.fill_(10_000)
+    regularizer.mse.seen.fill_(10_000)
     assert "above 1, so the loss rewards distortion" in (regularizer.collapse() or "")
 
 

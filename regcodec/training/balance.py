@@ -1,0 +1,28 @@
+"""What each rate's loss weighs when one model is trained for several.
+
+equal      the mean of the losses: the highest rates, whose losses are largest, rule the weights
+relative   each loss over its own running mean: the gradient of the mean logarithm, so that one per cent of any rate
+           counts the same, as it does in a BD-rate
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from regcodec.training.running import RunningMeans
+
+
+class Balance(nn.Module):
+    """Weights per image; one for all of them where the balance is equal or there is one rate."""
+
+    def __init__(self, name: str, rates: int) -> None:
+        super().__init__()
+        self.losses = RunningMeans(rates) if name == "relative" and rates > 1 else None
+
+    def forward(self, losses: Tensor, quality: Tensor) -> Tensor:
+        """Take in R + lambda D of each image, [B], and return what its loss weighs, [B]."""
+        if self.losses is None:
+            return torch.ones_like(losses)
+        self.losses.take(losses, quality)
+        return (1 / self.losses.level[quality]).to(losses.dtype)
