@@ -69,7 +69,7 @@ def _measure(model: Model, network: torch.nn.Module, pixels, row: int, file: Pat
     for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
         z, y, _ = encode_symbols(pixels, model, row, Stopwatch(), tile)
         bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
-        bits += sum(model.y_tables.ideal_bits(y[step.where], step.tables) for step in model.walk(z, y, row))
+        bits += sum(model.y_tables.ideal_bits(y[step.where].ravel(), step.tables.ravel()) for step in model.walk(z, y, row))
     estimate = network(torch.from_numpy(to_planes(pixels, model.stride)), torch.tensor([row]))
     return file.stat().st_size, bits / 8, estimate.bits.item() / 8
 

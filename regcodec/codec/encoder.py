@@ -69,7 +69,7 @@ def encode_symbols(
         with clock.lap("entropy"):
             y_symbols[where] = np.rint(y[where] / step - means / unit)
         with clock.lap("coder"):
-            coder.encode(y_symbols[where], tables, model.y_tables)
+            coder.encode(y_symbols[where].ravel(), tables.ravel(), model.y_tables)
     with clock.lap("coder"):
         stream = coder.finish()
     return z_symbols, y_symbols, stream

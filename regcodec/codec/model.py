@@ -15,11 +15,12 @@ from regcodec.codec.tiles import Grid, Tiling
 from regcodec.codec.transforms import Transforms
 from regcodec.coding.tables import FrequencyTables
 from regcodec.errors import DamagedFileError, UsageError, naming
+from regcodec.exact.autoregressive import ExactAutoregressive, MaskedContext
 from regcodec.exact.context import ContextNetwork, ExactContext
 from regcodec.exact.hyperprior import LARGEST_GAIN, ExactHyperprior, Step
 from regcodec.exact.layers import IntegerLayer
 
-ARCHITECTURES = ("hyperprior", "res-hyper", "res-context")
+ARCHITECTURES = ("hyperprior", "autoregressive", "attention", "res-hyper", "res-context")
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Model:
         channels = self.entropy.channels[0]
         tables = len(self.entropy.thresholds) + 1
         gains = [row.gain for row in self.pack.qualities]
-        doubled = [layer.kind for layer in self.entropy.layers].count("deconv") == 2  # from z to y
+        doubled = sum(layer.kind in ("deconv", "subpel") for layer in self.entropy.layers) == 2  # from z to y
         if not doubled or len(self.z_tables) != channels or len(self.y_tables) != tables or not gains:
             raise DamagedFileError("the pack's tables do not fit its networks.")
         if not all(isinstance(g, int) and 1 <= g <= LARGEST_GAIN for g in gains) or self.stride < 1:
@@ -142,6 +143,11 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
         context = constants["context"]
         network = ContextNetwork(_layers(arrays, "context", context["layers"]), int(context["input_bits"]))
         entropy = ExactContext(**common, context=network)
+    elif pack.codec["architecture"] in ("autoregressive", "attention"):
+        context = constants["context"]
+        layers = _layers(arrays, "context", context["layers"])
+        masked = MaskedContext(layers, int(context["input_bits"]), int(context["feature_bits"]))
+        entropy = ExactAutoregressive(**common, context=masked)
     tables = {
         kind: FrequencyTables(
             arrays[f"{kind}_frequencies"].astype(np.uint32),
@@ -159,7 +165,7 @@ def _layers(arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str
 
 
 def _layer(arrays: dict[str, npt.NDArray[Any]], name: str, spec: dict[str, Any]) -> IntegerLayer:
-    if spec["kind"] not in ("conv", "deconv", "depthwise"):
+    if spec["kind"] not in ("conv", "deconv", "depthwise", "subpel"):
         raise ValueError(f"layer kind {spec['kind']!r}")
     return IntegerLayer(
         kind=spec["kind"],

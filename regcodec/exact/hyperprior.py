@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,12 @@ MOST_BITS = 20
 class Step(NamedTuple):
     """What can be coded at once."""
 
-    where: npt.NDArray[np.bool_]
-    """[M, 4h, 4w], the K elements of y that this step codes, in the order channel, row, column."""
+    where: Any
+    """What to index y [M, 4h, 4w] with for the elements that this step codes, in the order channel, row, column."""
     means: npt.NDArray[np.float64]
-    """[K], integers in units of 2^-parameter_bits, of g * y."""
+    """In the shape of y[where]: integers in units of 2^-parameter_bits, of g * y."""
     tables: npt.NDArray[np.uint8]
-    """[K], table indices."""
+    """In the shape of y[where]: table indices."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class ExactHyperprior:
     @property
     def channels(self) -> tuple[int, int]:
         """Return the channels of z and of y."""
-        return len(self.medians), self.layers[-1].weight.shape[0] // 2
+        return len(self.medians), self.layers[-1].channels[1] // 2
 
     def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], gain: int) -> Iterator[Step]:
         """Yield each step of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
         means, tables = self.parameters(z_symbols, gain)
-        yield Step(np.ones(y.shape, np.bool_), means.ravel(), tables.ravel())
+        yield Step(slice(None), means, tables)
 
     def parameters(
         self, z_symbols: npt.NDArray[np.int32], gain: int

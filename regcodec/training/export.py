@@ -30,9 +30,17 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import refuse_existing, write_atomically
 from regcodec.training.checkpoint import checkpoint_network
 from regcodec.training.graphs import export_graphs
+from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.res_context import ResContext
-from regcodec.training.quantize import CONTEXT_BITS, PARAMETER_BITS, Z_BITS, quantize_context, quantize_network
+from regcodec.training.quantize import (
+    CONTEXT_BITS,
+    PARAMETER_BITS,
+    Z_BITS,
+    quantize_context,
+    quantize_masked_context,
+    quantize_network,
+)
 from regcodec.training.restore import bottleneck_member
 from regcodec.training.tables import bottleneck_tables, gaussian_tables, scale_thresholds
 
@@ -102,6 +110,14 @@ def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
         context = quantize_context(network, images)
         arrays |= context.arrays("context")
         entropy["context"] = {"input_bits": CONTEXT_BITS, "layers": context.specs()}
+    elif isinstance(network, MaskedContextCodec):
+        context = quantize_masked_context(network, images)
+        arrays |= context.arrays("context")
+        entropy["context"] = {
+            "input_bits": context.bits[0][0],
+            "feature_bits": context.bits[1][0],
+            "layers": context.specs(),
+        }
     for kind, tables in (("y", gaussian_tables()), ("z", bottleneck_tables(network.entropy_bottleneck, real_medians))):
         arrays |= {
             f"{kind}_frequencies": tables.frequencies,
@@ -143,7 +159,7 @@ def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
             z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
             integer_bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
             for where, _, tables in model.walk(z, y, row):
-                integer_bits += model.y_tables.ideal_bits(y[where], tables)
+                integer_bits += model.y_tables.ideal_bits(y[where].ravel(), tables.ravel())
             data = encode_pixels(pixels, model, quality)
             file_bits += 8 * len(data)
             decoded = decode_pixels(data, model)

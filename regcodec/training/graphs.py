@@ -75,7 +75,10 @@ class _Synthesis(nn.Module):
 def plain(transform: nn.Sequential) -> nn.Sequential:
     """Return a copy whose normalisations carry their effective parameters."""
     copied = copy.deepcopy(transform).to(memory_format=torch.contiguous_format)
-    return nn.Sequential(*(PlainGDN(layer) if isinstance(layer, GDN) else layer for layer in copied))
+    for name, layer in list(copied.named_modules()):
+        if isinstance(layer, GDN):
+            copied.set_submodule(name, PlainGDN(layer))
+    return copied
 
 
 def export_graphs(network: LatentCodec) -> dict[str, bytes]:

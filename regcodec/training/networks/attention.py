@@ -1,0 +1,25 @@
+"""Attention: CompressAI's cheng2020-attn (Cheng, Sun, Takeuchi, Katto 2020) with one gain per quality.
+
+x [B,3,H,W] --g_a: residual blocks, attention at 1/4 and 1/16--> y [B,N,H/16,W/16]; z, context and the coding of y are
+those of `autoregressive`, with M = Z = N. One Gaussian, not a mixture, as in CompressAI.
+"""
+
+from __future__ import annotations
+
+from compressai.models import Cheng2020Attention
+
+from regcodec.codec.tiles import Tiling
+from regcodec.config import NetworkConfig
+from regcodec.training.networks.autoregressive import MaskedContextCodec
+
+
+class Attention(MaskedContextCodec, Cheng2020Attention):
+    """CompressAI's model and state dict, plus `log_gain` [Q]."""
+
+    # g_a reaches 117 pixels: 3x3 layers at strides 1 (1), 2 (4), 4 (7), 8 (4) and 16 (3), as many pixels each; attention
+    # has three. g_s reaches 164: at 16 (6), 8 (4), 4 (7) and 2 (4).
+    tiling = Tiling(analysis_halo=128, synthesis_halo=176)
+
+    def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
+        Cheng2020Attention.__init__(self, config.N)
+        self.add_gains(config, lambdas)
