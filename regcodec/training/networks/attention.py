@@ -6,11 +6,24 @@ those of `autoregressive`, with M = Z = N. One Gaussian, not a mixture, as in Co
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from compressai.models import Cheng2020Attention
+from torch import Tensor, nn
 
 from regcodec.codec.tiles import Tiling
 from regcodec.config import NetworkConfig
 from regcodec.training.networks.autoregressive import MaskedContextCodec
+
+
+class Subsampled(nn.Conv2d):
+    """A 1x1 convolution of stride 2 as one of stride 1 over every other pixel.
+
+    The weight gradient of the former, from few channels in channels_last, writes past its memory in torch 2.15 on the
+    CPU (oneDNN): training ended in "double free or corruption".
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x[:, :, ::2, ::2], self.weight, self.bias)
 
 
 class Attention(MaskedContextCodec, Cheng2020Attention):
@@ -22,4 +35,7 @@ class Attention(MaskedContextCodec, Cheng2020Attention):
 
     def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
         Cheng2020Attention.__init__(self, config.N)
+        enter = Subsampled(3, config.N, 1, stride=2)
+        enter.load_state_dict(self.g_a[0].skip.state_dict())
+        self.g_a[0].skip = enter
         self.add_gains(config, lambdas)
