@@ -37,6 +37,7 @@ def info(file: str, as_json: bool) -> None:
 def _rgc_facts(path: Path) -> dict[str, Any]:
     from regcodec.bitstream.container import SYMBOLS, VERSION, read_rgc
     from regcodec.codec.library import find_pack_by_id
+    from regcodec.codec.model import Model
     from regcodec.codec.pack import read_pack
 
     data = path.read_bytes()
@@ -59,9 +60,10 @@ def _rgc_facts(path: Path) -> dict[str, Any]:
         pack = read_pack(find_pack_by_id(parsed.pack_id.hex()))
     except PackNotFoundError:
         return {**facts, "pack": "not found here", "quality_row": parsed.quality}
-    row = pack.qualities[parsed.quality] if parsed.quality < len(pack.qualities) else None
+    table = Model.from_pack(pack).rates.qualities
+    quality = table[parsed.quality] if parsed.quality < len(table) else "not in the pack"
     experimental = " (experimental)" if pack.manifest.get("experimental") else ""
-    return {**facts, "pack": pack.name + experimental, "quality": row.q if row else "not in the pack"}
+    return {**facts, "pack": pack.name + experimental, "quality": quality}
 
 
 def pack_facts(path: Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ for each tile: window of pixels -> planes -> y, z of its core -> z symbols
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from regcodec.bitstream.container import SYMBOLS, Chunk, Layout, RgcFile, write_rgc
@@ -26,7 +28,7 @@ def encode_pixels(
     clock: Stopwatch | None = None,
     extras: tuple[Chunk, ...] = (),
 ) -> bytes:
-    """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q that the pack has.
+    """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q.
 
     `extras` are written before the symbols: `picture` puts alpha and metadata there. Raises `UsageError` for another
     quality, `LimitError` for a picture that is too large.
@@ -34,17 +36,36 @@ def encode_pixels(
     clock = clock or Stopwatch()
     height, width = pixels.shape[:2]
     refuse_size(width, height, max_pixels)
-    row = model.quality_row(quality)
+    return file_bytes(pixels, model, model.rates.row(quality), latents_of(pixels, model, clock), clock, extras)
+
+
+def latents_of(pixels: Pixels, model: Model, clock: Stopwatch) -> Iterator[tuple[Latent, Latent]]:
+    """Yield z and y of each tile; they are the same at every quality."""
+    for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
+        with clock.lap("transform"):
+            latents = _latents(pixels, model, tile)
+        yield latents
+
+
+def file_bytes(
+    pixels: Pixels,
+    model: Model,
+    row: int,
+    tiles: Iterator[tuple[Latent, Latent]],
+    clock: Stopwatch,
+    extras: tuple[Chunk, ...] = (),
+) -> bytes:
+    """Return the .rgc file at a row of the quality table; of `pixels` only the shape is looked at."""
     chunks = [*extras]
-    for tile in range(len(model.grid(width, height))):
-        z, y, stream = encode_symbols(pixels, model, row, clock, tile)
+    for latents in tiles:
+        z, y, stream = code_latents(*latents, model, row, clock)
         chunks.append(Chunk(SYMBOLS, symbols_crc(z, y) + stream))
     return write_rgc(
         RgcFile(
             pack_id=bytes.fromhex(model.pack.id),
             quality=row,
-            width=width,
-            height=height,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
             layout=Layout.GREY if pixels.ndim == 2 else Layout.RGB,
             chunks=tuple(chunks),
         )
@@ -56,13 +77,18 @@ def encode_symbols(
 ) -> tuple[Symbols, Symbols, bytes]:
     """Return z symbols, y symbols and the range-coded stream of both, of one tile."""
     with clock.lap("transform"):
-        z, y = _latents(pixels, model, tile)
+        latents = _latents(pixels, model, tile)
+    return code_latents(*latents, model, row, clock)
+
+
+def code_latents(z: Latent, y: Latent, model: Model, row: int, clock: Stopwatch) -> tuple[Symbols, Symbols, bytes]:
+    """Return z symbols, y symbols and the range-coded stream of both, of the latents of a tile."""
     with clock.lap("entropy"):
-        medians = model.entropy.medians / (1 << model.entropy.z_bits)
-        z_symbols = np.rint(z - medians[:, None, None]).astype(np.int32)
+        unit, z_step = 1 << model.entropy.z_bits, model.rates.rate(row).z_step
+        z_symbols = np.rint((z * unit - model.entropy.medians[:, None, None]) / z_step).astype(np.int32)
     coder = SymbolEncoder()
     with clock.lap("coder"):
-        coder.encode(z_symbols.ravel(), model.z_table_indices(z_symbols.shape), model.z_tables)
+        coder.encode(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row), model.z_tables)
     y_symbols = np.zeros(y.shape, np.int32)
     unit, step = 1 << model.entropy.parameter_bits, model.step(row)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, row)):

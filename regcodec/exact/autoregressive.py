@@ -4,10 +4,10 @@
     e        the part of the parameter network's first layer that reads p: its sums, before the shift, once
     near     y_hat of the twelve positions of a 5x5 window that come before (r, c) in raster order, 0 outside
     position (r, c):   a = masked(near) [2M];   parameters = last(middle(first(p, a))) [2M]: scales, means
-    then gain, scales, means and table indices as in `hyperprior`, and y_hat = (q + mean) / g of the decoded symbols q
+    then gain, scales, means and table indices as in `hyperprior`, and y_hat of the decoded symbols, as in `context`
 
-Wavefront: (r, c) is in wave c + 3 r. Its window reaches to (r - 1, c + 2), which is in the wave before, so the positions
-of a wave do not see each other and are one matrix product. A latent of H x W has W + 3 (H - 1) waves.
+Wavefront: (r, c) is in wave c + 3 r. Its window reaches to (r - 1, c + 2), which is in the wave before, so positions of
+a wave do not see each other and are one matrix product. A latent of H x W has W + 3 (H - 1) waves.
 
 Sources: the networks are CompressAI's `JointAutoregressiveHierarchicalPriors` (Minnen, Balle, Toderici 2018) and
 `Cheng2020Attention` (Cheng et al. 2020); DESIGN section 4. docs/format.md has the rounding of each line.
@@ -19,14 +19,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
-from regcodec.exact.context import SYMBOL_LIMIT
-from regcodec.exact.hyperprior import LARGEST_GAIN, PARAMETER_LIMIT, ExactHyperprior, Step
-from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
+from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step
+from regcodec.exact.layers import Activations, IntegerLayer
+from regcodec.exact.rate import Rate
 
 BEFORE = tuple((row, column) for row in (-2, -1, 0) for column in range(-2, 3) if (row, column) < (0, 0))
 """Row and column of the window's positions that are decoded before its middle, in raster order."""
@@ -58,7 +59,7 @@ class MaskedContext:
         """Raise `DamagedFileError` unless the layers fit together and each is proven exact; `latent` is M."""
         inner = [layer.channels[1] for layer in self.layers[1:3]]
         features = [len(BEFORE) * latent, 2 * latent, *inner, 2 * latent]
-        wanted = [(features[0], features[1]), (4 * latent, features[2]), *zip(features[2:], features[3:], strict=False)]
+        wanted = [(features[0], features[1]), (4 * latent, features[2]), *pairwise(features[2:])]
         well_formed = (
             [layer.channels for layer in self.layers] == wanted
             and all(layer.kind == "conv" and layer.weight.shape[2:] == (1, 1) for layer in self.layers)
@@ -97,14 +98,11 @@ class ExactAutoregressive(ExactHyperprior):
         """Raise `DamagedFileError` unless every result is proven exact."""
         super().validate()
         self.context.validate(self.channels[1], self.parameter_bits)
-        reached = (SYMBOL_LIMIT << self.parameter_bits) + (PARAMETER_LIMIT * LARGEST_GAIN >> self.gain_bits) + 1
-        divisor = LARGEST_GAIN << self.parameter_bits - self.context.input_bits
-        if (reached << self.gain_bits + 1) + divisor >= FLOAT64_EXACT:
-            raise DamagedFileError("the pack's fixed point is not exact: y_hat may pass 2^53.")
+        self._prove_read_back(self.context.input_bits)
 
-    def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], gain: int) -> Iterator[Step]:
+    def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
         """Yield the waves of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
-        p = self._hyper_synthesis(z_symbols)
+        p = self._hyper_synthesis(z_symbols, rate)
         entered = self.context.enter(np.floor(p / (1 << self.parameter_bits - self.context.feature_bits) + 0.5))
         latent, height, width = y.shape
         across = width + 2 * REACH
@@ -115,16 +113,8 @@ class ExactAutoregressive(ExactHyperprior):
             near = y_hat.take(before + places, axis=1).reshape(-1, 1, len(rows))
             parameters = self.context.parameters(entered[:, rows, columns][:, None], near)[:, 0]
             clamped = np.clip(parameters, -PARAMETER_LIMIT, PARAMETER_LIMIT)
-            scales, means = np.split(self._gained(clamped, gain), 2)
+            scales, means = np.split(self._gained(clamped, rate), 2)
+            tables = self._indices(scales)
             where = (slice(None), rows, columns)
-            yield Step(where, means, self._indices(scales))
-            y_hat[:, places] = self._reconstructed(y[where], means, gain)
-
-    def _reconstructed(
-        self, symbols: npt.NDArray[np.int32], mean: npt.NDArray[np.float64], gain: int
-    ) -> npt.NDArray[np.float64]:
-        """Return y_hat in units of 2^-input_bits; the quotient of integers below 2^53 has an exact floor."""
-        value = np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT) * float(1 << self.parameter_bits) + mean
-        divisor = gain << self.parameter_bits - self.context.input_bits
-        y_hat: npt.NDArray[np.float64] = np.floor((value * (2 << self.gain_bits) + divisor) / (2 * divisor))
-        return y_hat
+            yield Step(where, means, tables)
+            y_hat[:, places] = self._read_back(y[where], means, tables, rate, self.context.input_bits)

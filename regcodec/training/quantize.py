@@ -252,15 +252,14 @@ def _largest_in_masked_context(network: MaskedContextCodec, images: list[Tensor]
         y = network.g_a(image.float() / 255)
         z_hat, _ = network.entropy_bottleneck(network.h_a(y), training=False)
         p = network.h_s(z_hat)
-        for gain in network.gains().view(-1, 1, 1, 1, 1):
-            y_hat = network.in_waves(y * gain, p, gain)[0] / gain
+        for quality, gain in enumerate(network.gains()):
+            y_hat = network.in_waves(y * gain, p, torch.tensor([quality]))[0] / gain
             features = torch.cat([p, network.context_prediction(y_hat)], 1)
             remember("y_hat", y_hat)
             remember("features", features)
-            a = features
-            for name, layers in (("first", network.entropy_parameters[:2]), ("middle", network.entropy_parameters[2:4])):
-                a = layers(a)
-                remember(name, a)
+            first = network.entropy_parameters[:2](features)
+            remember("first", first)
+            remember("middle", network.entropy_parameters[2:4](first))
     return largest
 
 

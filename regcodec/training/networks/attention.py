@@ -29,8 +29,8 @@ class Subsampled(nn.Conv2d):
 class Attention(MaskedContextCodec, Cheng2020Attention):
     """CompressAI's model and state dict, plus `log_gain` [Q]."""
 
-    # g_a reaches 117 pixels: 3x3 layers at strides 1 (1), 2 (4), 4 (7), 8 (4) and 16 (3), as many pixels each; attention
-    # has three. g_s reaches 164: at 16 (6), 8 (4), 4 (7) and 2 (4).
+    # g_a reaches 117 pixels: a 3x3 layer reaches as many as its stride, and there are 1 at stride 1, 4 at 2, 7 at 4, 4 at
+    # 8 and 3 at 16 (attention has three). g_s reaches 164: 6 at 16, 4 at 8, 7 at 4, 4 at 2.
     tiling = Tiling(analysis_halo=128, synthesis_halo=176)
 
     def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
@@ -38,4 +38,4 @@ class Attention(MaskedContextCodec, Cheng2020Attention):
         enter = Subsampled(3, config.N, 1, stride=2)
         enter.load_state_dict(self.g_a[0].skip.state_dict())
         self.g_a[0].skip = enter
-        self.add_gains(config, lambdas)
+        self.add_rates(config, lambdas)

@@ -1,6 +1,6 @@
 """Autoregressive: CompressAI's mbt2018 (Minnen, Balle, Toderici 2018) with one gain per quality.
 
-    x [B,3,H,W] --g_a--> y [B,M,H/16,W/16]      g_a, g_s, h_a as in `hyperprior`; the rest is drawn in `latents.py`, Z = N
+    x [B,3,H,W] --g_a--> y [B,M,H/16,W/16]       g_a, g_s, h_a as in `hyperprior`; the rest as in `latents.py`, Z = N
     p = h_s(z_hat) [B,2M,..]
     a = context_prediction(y_hat) [B,2M,..]      5x5, masked: the twelve positions before, in raster order
     scales, means = entropy_parameters(p, a)     three 1x1 layers
@@ -27,16 +27,16 @@ class MaskedContextCodec(LatentCodec):
     """The coding of y that autoregressive and attention share."""
 
     def masked_weight(self) -> Tensor:
-        """Return the taps of the masked convolution that are not zero, [2M, 12M]: for each channel those of `BEFORE`."""
+        """Return the taps of the masked convolution, [2M, 12M]: for each channel those of `BEFORE`."""
         weight = self.context_prediction.weight
         return torch.stack([weight[:, :, r + REACH, c + REACH] for r, c in BEFORE], 2).flatten(1)
 
-    def _code_y(self, y: Tensor, parameters: Tensor, gain: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+        gain = self.gains()[quality].view(-1, 1, 1, 1)
         with torch.autocast(y.device.type, enabled=False):
             y = y.float() * gain
             if surrogate == "round":
-                y_hat, entropy_parameters = self.in_waves(y, parameters.float(), gain)
-                coded = y_hat
+                y_hat, entropy_parameters = self.in_waves(y, parameters.float(), quality)
             else:
                 coded = y + torch.empty_like(y).uniform_(-0.5, 0.5)
         if surrogate != "round":
@@ -44,25 +44,32 @@ class MaskedContextCodec(LatentCodec):
             entropy_parameters = self.entropy_parameters(torch.cat([parameters, context], 1))
         with torch.autocast(y.device.type, enabled=False):
             scales, means = (entropy_parameters.float() * gain).chunk(2, 1)
-            if surrogate != "round":
-                y_hat = coded if surrogate == "noise" else quantize_ste(y - means) + means
+            if surrogate == "round":
+                coded = torch.round(y - means) + means
+            elif surrogate == "noise":
+                y_hat = coded
+            else:
+                symbols = quantize_ste(y - means)
+                y_hat = symbols + means - self.shift(symbols.detach(), scales, quality)
             likelihood = self.gaussian_conditional._likelihood(coded, scales, means)
             return y_hat / gain, self.gaussian_conditional.likelihood_lower_bound(likelihood)
 
-    def in_waves(self, y: Tensor, p: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    def in_waves(self, y: Tensor, p: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Return y_hat, of y [B, M, H, W], both times the gain, and the entropy parameters [B, 2M, H, W] before it."""
-        _, _, height, width = y.shape
+        gain = self.gains()[quality].view(-1, 1, 1)
         padded = nn.functional.pad(torch.zeros_like(y), (REACH, REACH, REACH, 0))
         y_hat, parameters = torch.zeros_like(y), torch.zeros_like(p)
         weight, bias = self.masked_weight().float(), self.context_prediction.bias.float()[:, None]
-        for rows, columns in waves(height, width):
+        for rows, columns in waves(*y.shape[2:]):
             here = (..., torch.from_numpy(rows), torch.from_numpy(columns))
-            near = torch.stack([padded[..., rows + REACH + r, columns + REACH + c] for r, c in BEFORE], 2)
+            near = torch.stack([padded[..., here[1] + REACH + r, here[2] + REACH + c] for r, c in BEFORE], 2)
             context = weight @ near.flatten(1, 2) + bias
-            parameters[here] = self.entropy_parameters(torch.cat([p[here], context], 1)[..., None])[..., 0]
-            mean = parameters[here].chunk(2, 1)[1] * gain[..., 0]
-            y_hat[here] = torch.round(y[here] - mean) + mean
-            padded[..., rows + REACH, columns + REACH] = y_hat[here] / gain[..., 0]
+            wave = self.entropy_parameters(torch.cat([p[here], context], 1)[..., None])[..., 0]
+            scale, mean = (wave * gain).chunk(2, 1)
+            symbols = torch.round(y[here] - mean)
+            parameters[here] = wave
+            y_hat[here] = symbols + mean - self.shift(symbols, scale, quality)
+            padded[..., here[1] + REACH, here[2] + REACH] = y_hat[here] / gain
         return y_hat, parameters
 
 
@@ -73,4 +80,4 @@ class Autoregressive(MaskedContextCodec, JointAutoregressiveHierarchicalPriors):
 
     def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
         JointAutoregressiveHierarchicalPriors.__init__(self, config.N, config.M)
-        self.add_gains(config, lambdas)
+        self.add_rates(config, lambdas)
