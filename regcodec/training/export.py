@@ -69,16 +69,33 @@ class Check:
 
 def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: Console) -> Pack:
     """Write the pack of a checkpoint to `target` and return it; refuse when integers cost more than 1 %."""
+    network, config, state = checkpoint_network(checkpoint)
+    images = [image.contiguous() for image in state["calibration"]]
+    return export_network(network, images, _origin(config, state), target, force=force, console=console)
+
+
+def export_network(
+    network: LatentCodec,
+    images: list[Tensor],
+    origin: dict[str, Any],
+    target: Path,
+    *,
+    force: bool,
+    console: Console,
+    fine: bool = False,
+) -> Pack:
+    """Write the pack of a network to `target` and return it; `origin` is what the manifest says of its training.
+
+    `images` and `fine` are those of `freeze`.
+    """
     if target.suffix != SUFFIX:
         raise UsageError(f"{target}: a pack's name ends in {SUFFIX}.")
     target.parent.mkdir(parents=True, exist_ok=True)
     refuse_existing(target, force=force)
-    network, config, state = checkpoint_network(checkpoint)
-    images = [image.contiguous() for image in state["calibration"]]
-    members = freeze(network, images)
+    members = freeze(network, images, fine=fine)
     codec_pack = _pack(members, target.stem)
     check = prove(network, Model.from_pack(codec_pack), images)
-    manifest = _manifest(config, state, check)
+    manifest = _manifest(origin, check)
     write_atomically(target, pack_bytes(members, manifest))
     console.print(
         f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, "
@@ -89,15 +106,18 @@ def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: C
 
 
 @torch.no_grad()
-def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
-    """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set the ranges of the integers."""
+def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) -> dict[str, bytes]:
+    """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set the ranges of the integers.
+
+    `fine` keeps h_s in 12 bits and h_a in half precision instead of 8 bits.
+    """
     network = network.float().eval()
-    members = export_graphs(network)
+    members = export_graphs(network, fine=fine)
     medians = np.rint(np.ldexp(network.entropy_bottleneck.quantiles[:, 0, 1].double().numpy(), Z_BITS)).astype(np.int64)
     real_medians = np.ldexp(medians, -Z_BITS)
     offset = torch.from_numpy(real_medians).float().view(1, -1, 1, 1)
     samples = [(network.h_a(network.g_a(image.float() / 255)) - offset).round() + offset for image in images]
-    quantized = quantize_network(network.h_s, samples)
+    quantized = quantize_network(network.h_s, samples, fine=fine)
     thresholds = scale_thresholds(PARAMETER_BITS)
     rates = rate_grid(network)
     arrays = {
@@ -188,12 +208,18 @@ def _pack(members: dict[str, bytes], name: str) -> Pack:
     return Pack(name, pack_id(members), json.loads(members["codec.json"]), {}, members)
 
 
-def _manifest(config: TrainConfig, state: dict[str, Any], check: Check) -> dict[str, Any]:
+def _origin(config: TrainConfig, state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "training": {**config.to_dict(), "finished_steps": state["step"], "data": state["data"]},
+        "validation": state["validation"],
+    }
+
+
+def _manifest(origin: dict[str, Any], check: Check) -> dict[str, Any]:
     return {
         "experimental": True,
         "regcodec": __version__,
-        "training": {**config.to_dict(), "finished_steps": state["step"], "data": state["data"]},
-        "validation": state["validation"],
+        **origin,
         "integers": {
             "images": check.images,
             "float_bits": round(check.float_bits),

@@ -29,8 +29,8 @@ class Subsampled(nn.Conv2d):
 class Attention(MaskedContextCodec, Cheng2020Attention):
     """CompressAI's model and state dict, plus `log_gain` [Q]."""
 
-    # g_a reaches 117 pixels: a 3x3 layer reaches as many as its stride, and there are 1 at stride 1, 4 at 2, 7 at 4, 4 at
-    # 8 and 3 at 16 (attention has three). g_s reaches 164: 6 at 16, 4 at 8, 7 at 4, 4 at 2.
+    # g_a reaches 117 pixels: a 3x3 layer reaches as many as its stride, and there are 1 at stride 1, 4 at 2, 7 at 4,
+    # 4 at 8 and 3 at 16 (attention has three). g_s reaches 164: 6 at 16, 4 at 8, 7 at 4, 4 at 2.
     tiling = Tiling(analysis_halo=128, synthesis_halo=176)
 
     def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
