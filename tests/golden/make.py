@@ -2,10 +2,12 @@
 
     tiny.rgm        a real pack of a tiny network, trained by the product on pictures drawn by code
     *.rgc           golden files; expected.npz has the pixels they decode to
+    masked/         a pack with a masked context, two files, their pixels
     bad/*.rgc       damaged files; bad.json has the exit code and the sentence that each must produce
 
 The sentences are written here by hand, never taken from a run. Run it again only when the format changes: files made by
-the old program are the point of golden files. `--keep-pack` leaves tiny.rgm as it is.
+the old program are the point of golden files. `--keep-pack` leaves the packs as they are;
+`--masked` makes the folder `masked` alone.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -38,10 +41,13 @@ GOLDEN = {
     "dust.rgc": (noise(7, 64, 64), 1.0),
 }
 """name -> picture, quality"""
+MASKED = HERE / "masked"
+MASKED_GOLDEN = {"colour.rgc": (render(4, 70, 100), 4.0), "one-pixel.rgc": (render(3, 1, 1), 1.0)}
+"""Of the pack tiny-autoregressive.rgm."""
 
 
-def train_pack() -> None:
-    """Train and export tiny.rgm with the product's own code."""
+def train_pack(target: Path, *, steps: int, **network: Any) -> None:
+    """Train and export a tiny pack with the product's own code."""
     import torch
     from rich.console import Console
 
@@ -51,9 +57,9 @@ def train_pack() -> None:
 
     torch.set_num_threads(1)
     config = TrainConfig(
-        network=NetworkConfig(N=8, M=12),
+        network=NetworkConfig(**network),
         lambdas=(0.0018, 0.0067, 0.013),
-        steps=800,
+        steps=steps,
         crop=64,
         downscale=1.5,
         lr=4e-3,
@@ -73,7 +79,7 @@ def train_pack() -> None:
             Image.fromarray(render(1000 + seed, 160, 160)).save(images / f"{seed:02d}.png")
         paths = RunPaths(run=work / "run", data=images, val=None, cache=work / "cache")
         checkpoint = train(config, paths, device="cpu", console=console)
-        export_checkpoint(checkpoint, PACK, force=True, console=console)
+        export_checkpoint(checkpoint, target, force=True, console=console)
 
 
 def with_escapes(model: Model) -> bytes:
@@ -196,10 +202,27 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
     return listed
 
 
+def make_masked(*, keep: bool) -> None:
+    """Write the folder `masked` anew."""
+    MASKED.mkdir(exist_ok=True)
+    pack = MASKED / "tiny-autoregressive.rgm"
+    if not keep:
+        train_pack(pack, steps=200, arch="autoregressive", N=8, M=12)
+    model = Model.open(pack, threads=1)
+    files = {name: encode_pixels(pixels, model, quality) for name, (pixels, quality) in MASKED_GOLDEN.items()}
+    for name, data in files.items():
+        (MASKED / name).write_bytes(data)
+    np.savez_compressed(MASKED / "expected.npz", **{name: decode_pixels(data, model) for name, data in files.items()})
+
+
 def main() -> None:
     """Write everything anew."""
-    if "--keep-pack" not in sys.argv:
-        train_pack()
+    keep = "--keep-pack" in sys.argv
+    make_masked(keep=keep)
+    if "--masked" in sys.argv:
+        return
+    if not keep:
+        train_pack(PACK, steps=800, N=8, M=12)
     model = Model.open(PACK, threads=1)
     files = {name: encode_pixels(pixels, model, quality) for name, (pixels, quality) in GOLDEN.items()}
     files["escapes.rgc"] = with_escapes(model)
