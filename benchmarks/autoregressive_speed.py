@@ -2,10 +2,10 @@
 
     python benchmarks/autoregressive_speed.py PACK IMAGE [--repeats 3]
 
-PACK is of one rate, autoregressive or attention. CompressAI's side is the network read back from it: compress(),
-decompress() after update(force=True), and its transforms g_a, h_a, g_s alone; "entropy" is what remains of a side's time
-without transforms. Seconds are wall clock and, in brackets, of the processor, which other processes change less; the
-ratios are of the latter. Payload: the symbols' chunks against CompressAI's strings.
+PACK is of one rate, autoregressive or attention. CompressAI's side is the network read back from it: compress() and
+decompress() after update(force=True), and its transforms g_a, h_a, g_s alone; "entropy" is what remains of the time of
+a side without its transforms. Seconds are wall clock and, in brackets, of the processor, which other processes change
+less; the ratios are of the latter. Payload: the symbols' chunks against CompressAI's strings.
 """
 
 from __future__ import annotations

@@ -25,7 +25,13 @@ REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
 
 
 @click.command(name="eval")
-@click.option("--dataset", required=True, help="kodak, or a folder of images.")
+@click.option(
+    "--dataset",
+    "datasets",
+    required=True,
+    multiple=True,
+    help="kodak, clic2024-val, tecnick, pixel-style, screen, game, pathology, or a folder of images; may be repeated.",
+)
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -44,12 +50,12 @@ REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for points.jsonl, summary.csv and the plots.",
+    help="Directory for points.jsonl, summary.csv and the plots; of several sets each has one below it.",
 )
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing report.")
 def eval_command(
-    dataset: str,
+    datasets: tuple[str, ...],
     data_dir: Path | None,
     model: str | None,
     anchors: tuple[str, ...],
@@ -64,6 +70,7 @@ def eval_command(
     \b
     regcodec eval --dataset kodak --anchor vanilla
     regcodec eval --dataset photos/ --anchor jpeg --anchor webp --output report/
+    regcodec eval --dataset kodak --dataset screen --anchor vanilla
 
     The tables go to stdout, progress to stderr. docs/conditions.md has the measuring rules.
     """
@@ -75,14 +82,10 @@ def eval_command(
     from regcodec.codec.model import Model
     from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
-    from regcodec.evaluation.report import print_report, write_report
-    from regcodec.evaluation.summary import average, compare
+    from regcodec.evaluation.report import print_report, sets_table, write_report, write_sets
+    from regcodec.evaluation.summary import average, compare, mean_of_sets, set_figures
     from regcodec.files import refuse_existing
 
-    if output is not None:
-        for name in REPORT_FILES if _can_plot() else REPORT_FILES[:2]:
-            if output.is_dir():
-                refuse_existing(output / name, force=force)
     path = find_pack(model)
     own = PackCodec(Model.open(path, threads=threads))
     others = [_anchor(name, path, threads) for name in anchors]
@@ -91,35 +94,59 @@ def eval_command(
         raise UsageError(
             f"the codecs {', '.join(names)} need names of their own; an anchor is the model itself or given twice."
         )
-    image_set = open_dataset(dataset, data_dir)
+    sets = [open_dataset(dataset, data_dir) for dataset in datasets]
+    folders = _report_folders(output, [image_set.name for image_set in sets])
+    for folder in folders:
+        for name in REPORT_FILES if _can_plot() else REPORT_FILES[:2]:
+            if folder.is_dir():
+                refuse_existing(folder / name, force=force)
+    if output is not None and len(sets) > 1 and output.is_dir():
+        refuse_existing(output / "sets.csv", force=force)
     ladder = own.qualities if qualities is None else _numbers(qualities)
     for quality in ladder:
         own.model.rates.row(quality)
 
-    points = _measure(
-        [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()
-    )
-    curves = [average(codec_points) for codec_points in points]
-    comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
-    conditions = (
-        f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} threads, "
-        f"median of {repeats}; pack {own.model.pack.id}"
-    )
     wide = Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=120)
-    print_report(wide, curves, comparisons, title=f"{own.name} on {image_set.name}", conditions=conditions)
-    if output is None:
-        return
-    written = write_report(
-        output, [p for codec_points in points for p in codec_points], curves, comparisons, force=force
-    )
-    if _can_plot():
-        from regcodec.evaluation.plot import write_plot
+    written, rows = [], []
+    for place, image_set in enumerate(sets):
+        points = _measure(
+            [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()
+        )
+        curves = [average(codec_points) for codec_points in points]
+        comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
+        rows += set_figures(image_set.name, curves[0], comparisons)
+        conditions = (
+            f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} "
+            f"threads, median of {repeats}; pack {own.model.pack.id}"
+        )
+        print_report(wide, curves, comparisons, title=f"{own.name} on {image_set.name}", conditions=conditions)
+        if not folders:
+            continue
+        every_point = [p for codec_points in points for p in codec_points]
+        written += write_report(folders[place], every_point, curves, comparisons, force=force)
+        if _can_plot():
+            from regcodec.evaluation.plot import write_plot
 
-        written += write_plot(output, curves, title=f"{image_set.name}, {len(image_set.paths)} images", force=force)
-    else:
+            title = f"{image_set.name}, {len(image_set.paths)} images"
+            written += write_plot(folders[place], curves, title=title, force=force)
+    if len(sets) > 1:
+        rows += mean_of_sets(rows)
+        wide.print(sets_table(rows))
+        if output is not None:
+            written.append(write_sets(output, rows, force=force))
+    if folders and not _can_plot():
         click.echo('No plot without matplotlib: pip install "regcodec[plot]"', err=True)
     for file in written:
         click.echo(f"wrote {file}", err=True)
+
+
+def _report_folders(output: Path | None, names: list[str]) -> list[Path]:
+    """Return the directory of each set's report: `output` itself for one set, one below it for each of several."""
+    if len(set(names)) < len(names):
+        raise UsageError(f"--dataset: the sets {', '.join(names)} need names of their own.")
+    if output is None:
+        return []
+    return [output] if len(names) == 1 else [output / name for name in names]
 
 
 def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:

@@ -67,8 +67,8 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
     """The images of a folder, or of a known set.
 
     A folder is read as it is (recursively, sorted by path; hidden files and other suffixes left out). A known set is
-    looked for in `data_dir`/NAME, $REGCODEC_DATA/NAME and the user's cache; what is missing in the cache is fetched where
-    it can be. A set without checksums is read as a folder is, and its images are counted.
+    looked for in `data_dir`/NAME, $REGCODEC_DATA/NAME and the user's cache; what is missing in the cache is fetched,
+    where it can be. A set without checksums is read as a folder is, and its images are counted.
 
     Raises `UsageError` for a name that is neither, `RegcodecError` for a folder without images, an image that is not
     the published one, an incomplete set, or a fetch that fails.
@@ -215,12 +215,11 @@ CLIC = Dataset(
 
 TECNICK = Dataset(
     name="tecnick",
-    title="TESTIMAGES (Asuni and Giachetti 2014), the colour originals: 100 images of 1200x1200 pixels",
+    title="TESTIMAGES (Asuni and Giachetti 2014), the colour originals of 1200x1200 pixels",
     home="http://testimages.tecnick.com",
     licence="CC BY-NC-SA 3.0 (README of the archive, version 1.0.000)",
-    images=100,
-    instructions="Get the TESTIMAGES archive from http://testimages.tecnick.com or http://testimages.sf.net; the set is "
-    "its folder RGB_OR_1200x1200.",
+    instructions="Get the TESTIMAGES archive from http://testimages.tecnick.com or http://testimages.sf.net; the set "
+    "is its folder RGB_OR_1200x1200.",
 )
 
 PIXEL_STYLE = Dataset(
@@ -256,8 +255,8 @@ PATHOLOGY = Dataset(
     home="https://www.bracs.icar.cnr.it/",
     images=100,
     first=True,
-    instructions="Get the regions of interest of BRACS from https://www.bracs.icar.cnr.it/; the set is the first 100 of "
-    "the testing subset by path.",
+    instructions="Get the regions of interest of BRACS from https://www.bracs.icar.cnr.it/; the set is the first 100 "
+    "of the testing subset by path.",
 )
 
 DATASETS: dict[str, Dataset] = {

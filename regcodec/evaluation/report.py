@@ -1,6 +1,7 @@
 """What a measurement leaves behind: tables on a console, points.jsonl and summary.csv in a directory.
 
     points.jsonl   one object per image and quality: the fields of `sweep.Point`; null for what is not finite
+    sets.csv       where several sets were measured: one row per set and anchor, the mean last
     summary.csv    one row per codec and quality: the fields of `summary.Average`, then the codec's BD figures against
                    the anchor, the same on each of its rows; empty for what is not known
 
@@ -21,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from regcodec.evaluation.summary import Average, BdFigure, Comparison
+from regcodec.evaluation.summary import Average, BdFigure, Comparison, SetFigures
 from regcodec.evaluation.sweep import Point
 from regcodec.files import refuse_existing, write_atomically
 
@@ -109,6 +110,40 @@ def bd_table(comparisons: Sequence[Comparison]) -> Table:
             _signed(gain.per_image, " dB") + f" ({gain.images})",
         )
     return table
+
+
+def sets_table(rows: Sequence[SetFigures]) -> Table:
+    """One row per data set and anchor, the mean last."""
+    table = Table(title="Data sets", caption="means over the qualities; BD figures over the averaged curves")
+    for heading in ("set", "anchor"):
+        table.add_column(heading)
+    for heading in ("images", "bpp", "PSNR dB", "BD-rate (PSNR)", "BD-rate (MS-SSIM dB)", "BD-PSNR"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        signed = ((row.bd_rate_psnr, " %"), (row.bd_rate_ms_ssim, " %"), (row.bd_psnr, " dB"))
+        table.add_row(
+            row.set,
+            row.anchor or "-",
+            str(row.images),
+            f"{row.bpp:.4f}",
+            _number(row.psnr, 2),
+            *(_signed(value, unit) if row.anchor else "-" for value, unit in signed),
+        )
+    return table
+
+
+def write_sets(directory: Path, rows: Sequence[SetFigures], *, force: bool = False) -> Path:
+    """Write sets.csv, one row per data set and anchor with the mean last, and return its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "sets.csv"
+    refuse_existing(path, force=force)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [field.name for field in fields(SetFigures)]
+    writer.writerow(names)
+    writer.writerows([_finite(getattr(row, name)) for name in names] for row in rows)
+    write_atomically(path, text.getvalue().encode())
+    return path
 
 
 def write_report(

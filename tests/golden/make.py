@@ -24,7 +24,7 @@ from PIL import Image
 
 from regcodec.bitstream.container import CHUNK_CRC, HEADER_CRC, MAGIC, Chunk, Layout, RgcFile, read_rgc, write_rgc
 from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import encode_pixels, encode_symbols
+from regcodec.codec.encoder import encode_pixels, encode_symbols, file_bytes
 from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import symbols_crc
@@ -202,6 +202,16 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
     return listed
 
 
+def loud(model: Model) -> bytes:
+    """Return a file whose symbols are large, some outside their tables, so that the context has much to read."""
+    pixels = render(9, 128, 64)
+    draw = np.random.default_rng(9)
+    z = draw.normal(0, 5, model.z_shape(128, 64)).astype(np.float32)
+    y = draw.laplace(0, 6, model.y_shape(z.shape)).astype(np.float32)
+    y[::5, ::3, ::3] *= 40
+    return file_bytes(pixels, model, model.rates.row(4.0), iter([(z, y)]), Stopwatch())
+
+
 def make_masked(*, keep: bool) -> None:
     """Write the folder `masked` anew."""
     MASKED.mkdir(exist_ok=True)
@@ -210,6 +220,7 @@ def make_masked(*, keep: bool) -> None:
         train_pack(pack, steps=200, arch="autoregressive", N=8, M=12)
     model = Model.open(pack, threads=1)
     files = {name: encode_pixels(pixels, model, quality) for name, (pixels, quality) in MASKED_GOLDEN.items()}
+    files["loud.rgc"] = loud(model)
     for name, data in files.items():
         (MASKED / name).write_bytes(data)
     np.savez_compressed(MASKED / "expected.npz", **{name: decode_pixels(data, model) for name, data in files.items()})
