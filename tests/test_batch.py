@@ -139,7 +139,7 @@ def test_an_existing_output_fails_alone_and_stays(run: Callable[..., Result], tr
     (tmp_path / "a.rgc").write_bytes(b"mine")
     result = run("encode", "-r", tree, "--out-dir", tmp_path, *TINY)
     assert result.exit_code == 1
-    assert f"Error: {tmp_path}/a.rgc: exists already. Pass --force to replace it.\n" in result.stderr
+    assert f"Error: {tmp_path}/a.rgc: exists already. Pass --force to replace it, --skip-existing to leave it as it is.\n" in result.stderr
     assert (tmp_path / "a.rgc").read_bytes() == b"mine"
     assert run("encode", "-r", tree, "--out-dir", tmp_path, "--force", *TINY).exit_code == 0
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from regcodec.evaluation.datasets import ImageSet
     from regcodec.evaluation.sweep import Point
 
+UNBROKEN = 10_000
+"""Columns of output that no terminal shows: no cell is cut."""
 REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
 
 
@@ -105,8 +107,8 @@ def eval_command(
         f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} threads, "
         f"median of {repeats}; pack {own.model.pack.id}"
     )
-    wide = Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=120)
-    print_report(wide, curves, comparisons, title=f"{own.name} on {image_set.name}", conditions=conditions)
+    stdout = Console(highlight=False, width=None if Console().is_terminal else UNBROKEN)
+    print_report(stdout, curves, comparisons, title=f"{own.name} on {image_set.name}", conditions=conditions)
     if output is None:
         return
     written = write_report(

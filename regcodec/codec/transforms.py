@@ -44,6 +44,11 @@ class Transforms:
             raise DamagedFileError("the symbols are so large that the picture is not finite.")
         return x_hat
 
+    def release(self) -> None:
+        """Give back the sessions and the memory that they keep from one run for the next."""
+        for name in ("_analysis", "_hyper_analysis", "_synthesis"):
+            self.__dict__.pop(name, None)
+
     def _run(self, session: Any, a: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the only output of a graph for its only input."""
         try:

@@ -105,11 +105,11 @@ class Mutator:
         parts = parse(data)
         if parts is None:
             return change(data)
-        for _ in range(draw.randint(1, 3)):
+        for _ in range(draw.choice((1, 1, 1, 2, 3))):
             draw.choice(self._changes)(parts, draw, change)
-        if draw.random() < 0.7:
+        if draw.random() < 0.9:
             parts.values["chunks"] = min(max(len(parts.chunks), 1), 65_535)
-        if draw.random() < 0.5:
+        if draw.random() < 0.8:
             self._repair(parts)
         return join(parts)
 

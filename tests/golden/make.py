@@ -154,6 +154,7 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
     body = good[head:]
     unknown = bytes.fromhex("0123456789abcdef")
     newer = "Update regcodec."
+    no_newer = "Update regcodec; if that does not help, the file is damaged."
     mismatch = "the header is damaged (its CRC does not match)."
     broken_chunk = "a chunk is damaged (its CRC does not match)."
     feature = f"the file uses a feature this program does not know. {newer}"
@@ -175,7 +176,11 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
         "flip-in-chunk-crc": (flipped(good, -1, 7), broken_chunk),
         "newer-version": (
             header(model, version=2) + body,
-            f"the file has format version 2, this program reads 1. {newer}",
+            f"the file has format version 2, this program reads 1. {no_newer}",
+        ),
+        "garbage-version": (
+            flipped(good, 8, 6),
+            f"the file has format version 65, this program reads 1. {no_newer}",
         ),
         "flags": (header(model, flags=128) + body, feature),
         "layout": (header(model, layout=2) + body, feature),
