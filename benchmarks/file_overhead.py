@@ -63,14 +63,15 @@ def main() -> None:
     Console(highlight=False, width=120).print(table)
 
 
-def _measure(model: Model, network: torch.nn.Module, pixels, row: int, file: Path) -> tuple[int, float, float]:
-    file.write_bytes(encode_pixels(pixels, model, model.qualities[row]))
+def _measure(model: Model, network: torch.nn.Module, pixels, place: int, file: Path) -> tuple[int, float, float]:
+    file.write_bytes(encode_pixels(pixels, model, model.qualities[place]))
+    row = model.rates.row(model.qualities[place])
     bits = 0.0
     for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
         z, y, _ = encode_symbols(pixels, model, row, Stopwatch(), tile)
-        bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
+        bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
         bits += sum(model.y_tables.ideal_bits(y[step.where], step.tables) for step in model.walk(z, y, row))
-    estimate = network(torch.from_numpy(to_planes(pixels, model.stride)), torch.tensor([row]))
+    estimate = network(torch.from_numpy(to_planes(pixels, model.stride)), torch.tensor([place]))
     return file.stat().st_size, bits / 8, estimate.bits.item() / 8
 
 

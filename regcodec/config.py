@@ -23,7 +23,7 @@ STRIPPABLE = ("exif", "icc", "xmp")
 IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 """What `decode` writes: keys of `codec.writing.FORMATS`."""
 
-BALANCES = ("equal", "relative")
+BALANCES = ("equal", "relative", "mgda")
 """How the rates of one model are weighed against each other: `training.balance`."""
 
 BITS_PER_LOG_MSE = 2.16
@@ -37,6 +37,13 @@ def quality_of_lambda(value: float) -> float:
     low, high = (max(upper, 1) - 1, max(upper, 1))
     share = math.log(value / table[low]) / math.log(table[high] / table[low])
     return round(1 + low + share, 3)
+
+
+def lambda_of_quality(q: float) -> float:
+    """Return lambda for a q: the inverse of `quality_of_lambda` but for its rounding."""
+    table = QUALITY_LAMBDAS
+    low = min(max(math.floor(q), 1), len(table) - 1)
+    return float(table[low - 1] * (table[low] / table[low - 1]) ** (q - low))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +64,10 @@ class NetworkConfig:
     """Channels of the context network (res-context)."""
     blocks_c: int = 0
     """Residual blocks of the context network (res-context)."""
+    offsets: bool = False
+    """Learn how far symbols that are not zero are moved towards zero, by scale and rate."""
+    hyper_step: bool = False
+    """Learn a quantization step of z for each rate."""
 
     def __post_init__(self) -> None:
         if self.N < 1 or self.M < 1:
@@ -72,12 +83,16 @@ class NetworkConfig:
         """Return the res-hyper that a res-context contains; any other network as it is."""
         return replace(self, arch="res-hyper", context=0, blocks_c=0) if self.arch == "res-context" else self
 
+    def plain(self) -> NetworkConfig:
+        """Return the network without what post-training for all rates adds."""
+        return replace(self, offsets=False, hyper_step=False)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what is not zero, as the pack has it."""
         return {name: value for name, value in asdict(self).items() if value}
 
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "small": {"N": 128, "M": 128, "Z": 96, "blocks_a": 4, "blocks_s": 6, "context": 96, "blocks_c": 1},
     "medium": {"N": 192, "M": 192, "Z": 128, "blocks_a": 7, "blocks_s": 10, "context": 128, "blocks_c": 2},
     "large": {"N": 192, "M": 192, "Z": 128, "blocks_a": 14, "blocks_s": 18, "context": 128, "blocks_c": 2},
@@ -128,7 +143,7 @@ class TrainConfig:
     lambdas: tuple[float, ...] = QUALITY_LAMBDAS[:4]
     """One gain is learned per lambda; a single lambda gives a fixed-rate model."""
     balance: str = "relative"
-    """What each rate's loss weighs against the others': equal or relative (`training.balance`)."""
+    """What each rate's loss weighs against the others': one of BALANCES (`training.balance`, `training.mgda`)."""
     steps: int = 100_000
     batch: int = 8
     """Images a step and process."""
@@ -140,6 +155,8 @@ class TrainConfig:
     """Adam, codec."""
     lr_aux: float = 1e-3
     """Adam, quantiles of the entropy bottleneck."""
+    lr_rates: float = 1e-3
+    """Adam, what there is one of for each rate: gains, steps of z, offsets."""
     lr_source: float = 1e-3
     """Adam, source entropy model."""
     schedule: str = "cosine"
@@ -180,6 +197,8 @@ class TrainConfig:
         ):
             if value not in allowed:
                 raise UsageError(f"{flag} {value}: choose one of {', '.join(allowed)}.")
+        if self.network.offsets and self.surrogate == "noise":
+            raise UsageError("--offsets needs rounding to move symbols: give --surrogate mixed.")
         if self.crop < 64 or self.crop % 64:
             raise UsageError("--crop must be a multiple of 64, the stride of the hyper latent.")
         if min(self.steps, self.batch, self.validate_every, self.save_every) < 1 or self.downscale < 1:

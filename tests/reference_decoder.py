@@ -231,14 +231,29 @@ def layer(kind: str, a: list, weight: list, bias: list, shift: list, limit: int,
     return out
 
 
-def entropy_parameters(z: list, entropy: dict, arrays: dict, gain: int) -> list:
+class Quality:
+    """Gain, step of z, first table of z and offsets of a row of the quality table."""
+
+    def __init__(self, row: int, codec: dict, arrays: dict) -> None:
+        entropy = codec["entropy"]
+        grid = "rates" in codec
+        gains = arrays["gains"] if grid else [known["gain"] for known in codec["qualities"]]
+        refuse_unless(row < len(gains), "quality")
+        entry = arrays["entries"][row] if grid else 0
+        self.gain = gains[row]
+        self.z_step = arrays["z_steps"][entry] if grid else 2 ** entropy["z_bits"]
+        self.z_tables = entry * len(arrays["medians"])
+        self.offsets = arrays["offsets"][entry] if grid else [0] * len(arrays["y_lengths"])
+
+
+def entropy_parameters(z: list, entropy: dict, arrays: dict, quality: Quality) -> list:
     """Nested lists [2M][rows][columns]: scales, then means, after the gain."""
-    return gained(hyper_synthesis(z, entropy, arrays), entropy, gain)
+    return gained(hyper_synthesis(z, entropy, arrays, quality), entropy, quality.gain)
 
 
-def hyper_synthesis(z: list, entropy: dict, arrays: dict) -> list:
+def hyper_synthesis(z: list, entropy: dict, arrays: dict, quality: Quality) -> list:
     medians = arrays["medians"]
-    a = [[[v * 2 ** entropy["z_bits"] + medians[c] for v in row] for row in plane] for c, plane in enumerate(z)]
+    a = [[[v * quality.z_step + medians[c] for v in row] for row in plane] for c, plane in enumerate(z)]
     for i, declared in enumerate(entropy["layers"]):
         a = declared_layer(a, declared, arrays, f"layer{i}")
     return [[[clamp(v, 2**30) for v in row] for row in plane] for plane in a]
@@ -313,8 +328,8 @@ def decode_metadata(rgc: bytes) -> dict[str, bytes]:
     return contents
 
 
-def decode_in_steps(p: list, entropy: dict, arrays: dict, gain: int, decode: Callable) -> list:
-    """y of res-context; `decode(scales)` returns the next symbols. Nested lists [M][rows][columns]."""
+def decode_in_steps(p: list, entropy: dict, arrays: dict, quality: Quality, decode: Callable) -> list:
+    """y of res-context; `decode(scales)` returns the next symbols and their tables. Nested lists [M][rows][columns]."""
     declared = entropy["context"]["layers"]
     m, rows, columns = len(p) // 2, len(p[0]), len(p[0][0])
     drop, limit = entropy["parameter_bits"] - entropy["context"]["input_bits"], declared[4]["limit"]
@@ -337,17 +352,18 @@ def decode_in_steps(p: list, entropy: dict, arrays: dict, gain: int, decode: Cal
             for first in range(4, len(declared) - 3, 3):
                 a = added(a, run(first + 2, run(first + 1, run(first, a))), limit)
             p_s = added(p, run(len(declared) - 4 + s, a), 2**30)
-        parameters = gained(p_s, entropy, gain)
+        parameters = gained(p_s, entropy, quality.gain)
         places = [
             (c, r, k)
             for c in range(m) for r in range(rows) for k in range(columns)
             if 2 * (r % 2) + k % 2 == (4 * c // m) ^ (0, 3, 1, 2)[s]
         ]  # fmt: skip
-        symbols = decode([parameters[c][r][k] for c, r, k in places])
-        d = gain * 2**drop
-        for (c, r, k), q in zip(places, symbols, strict=True):
+        symbols, tables = decode([parameters[c][r][k] for c, r, k in places])
+        d = quality.gain * 2**drop
+        for (c, r, k), q, t in zip(places, symbols, tables, strict=True):
             y[c][r][k] = q
             value = clamp(q, 2**20) * 2 ** entropy["parameter_bits"] + parameters[m + c][r][k]
+            value -= quality.offsets[t] * ((q > 0) - (q < 0))
             y_hat[c][r][k] = (2 * value * 2 ** entropy["gain_bits"] + d) // (2 * d)
     return y
 
@@ -403,8 +419,7 @@ def decode_symbols(rgc: bytes, pack: bytes, tile: int = 0) -> tuple[np.ndarray, 
     header, streams = read_container(rgc)
     pack_id, codec, arrays = read_pack(pack)
     refuse_unless(header["pack_id"] == pack_id, "another pack")
-    refuse_unless(header["quality"] < len(codec["qualities"]), "quality")
-    gain = codec["qualities"][header["quality"]]["gain"]
+    quality = Quality(header["quality"], codec, arrays)
 
     stride, channels = codec["stride"], len(arrays["medians"])
     down, across = core_edges(header["width"], header["height"], stride, codec["tile"])
@@ -416,20 +431,21 @@ def decode_symbols(rgc: bytes, pack: bytes, tile: int = 0) -> tuple[np.ndarray, 
     words = [int.from_bytes(payload[i : i + 4], "little") for i in range(4, len(payload), 4)]
     coder = RangeDecoder(words)
 
-    z_indexes = [c for c in range(channels) for _ in range(rows * columns)]
+    z_indexes = [quality.z_tables + c for c in range(channels) for _ in range(rows * columns)]
     z = decode_grouped(coder, read_tables(arrays, "z"), z_indexes)
 
     entropy, thresholds, y_tables = codec["entropy"], arrays["thresholds"], read_tables(arrays, "y")
 
-    def decode(scales: list[int]) -> list[int]:
-        return decode_grouped(coder, y_tables, [sum(t <= scale for t in thresholds) for scale in scales])
+    def decode(scales: list[int]) -> tuple[list[int], list[int]]:
+        indexes = [sum(t <= scale for t in thresholds) for scale in scales]
+        return decode_grouped(coder, y_tables, indexes), indexes
 
-    p = hyper_synthesis(planes(z, channels, rows, columns), entropy, arrays)
+    p = hyper_synthesis(planes(z, channels, rows, columns), entropy, arrays, quality)
     m = len(p) // 2
     if codec["architecture"] == "res-context":
-        y = flat(decode_in_steps(p, entropy, arrays, gain, decode))
+        y = flat(decode_in_steps(p, entropy, arrays, quality, decode))
     else:
-        y = decode(flat(gained(p, entropy, gain)[:m]))
+        y, _ = decode(flat(gained(p, entropy, quality.gain)[:m]))
 
     packed = b"".join(v.to_bytes(4, "little", signed=True) for v in z + y)
     refuse_unless(int.from_bytes(payload[:4], "little") == zlib.crc32(packed), "symbols' CRC")

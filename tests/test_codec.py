@@ -92,10 +92,10 @@ def test_a_file_is_not_below_its_entropy_and_within_two_permille_and_48_bytes_of
         "noise": noise(32, 256, 256),
         "flat": np.full((200, 200, 3), 99, np.uint8),
     }[picture]
-    row = model.quality_row(quality)
+    row = model.rates.row(quality)
     z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-    _, tables = model.entropy.parameters(z, model.quality(row).gain)
-    ideal = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
+    _, tables = model.entropy.parameters(z, model.rates.rate(row))
+    ideal = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
     ideal += model.y_tables.ideal_bits(y.ravel(), tables.ravel())
     real = 8 * len(encode_pixels(pixels, model, quality))
     assert ideal < real <= 1.002 * ideal + 8 * 48
@@ -223,9 +223,9 @@ def test_a_pack_with_a_changed_zip_directory_is_refused(pack_copy: Path, place: 
 
 def test_symbols_that_overflow_the_synthesis_make_no_picture(model: Model) -> None:
     z, y = np.zeros((8, 1, 1), np.int32), np.full((12, 4, 4), 1 << 28, np.int32)
-    _, tables = model.entropy.parameters(z, model.quality(0).gain)
+    _, tables = model.entropy.parameters(z, model.rates.rate(0))
     coder = SymbolEncoder()
-    coder.encode(z.ravel(), model.z_table_indices(z.shape), model.z_tables)
+    coder.encode(z.ravel(), model.z_table_indices(z.shape, 0), model.z_tables)
     coder.encode(y.ravel(), tables.ravel(), model.y_tables)
     chunk = Chunk(b"S", symbols_crc(z, y) + coder.finish())
     data = write_rgc(RgcFile(bytes.fromhex(model.pack.id), 0, 64, 64, Layout.RGB, (chunk,)))

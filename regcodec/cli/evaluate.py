@@ -96,7 +96,7 @@ def eval_command(
     image_set = open_dataset(dataset, data_dir)
     ladder = own.qualities if qualities is None else _numbers(qualities)
     for quality in ladder:
-        own.model.quality_row(quality)
+        own.model.rates.row(quality)
 
     points = _measure(
         [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()

@@ -51,6 +51,7 @@ def _rgc_facts(path: Path) -> dict[str, Any]:
     from regcodec.bitstream.container import ALPHA, SYMBOLS, VERSION, read_rgc
     from regcodec.codec.library import find_pack_by_id
     from regcodec.codec.metadata import NAMES
+    from regcodec.codec.model import Model
     from regcodec.codec.pack import read_pack
 
     data = read_bytes(path)
@@ -75,9 +76,10 @@ def _rgc_facts(path: Path) -> dict[str, Any]:
         pack = read_pack(find_pack_by_id(parsed.pack_id.hex()))
     except PackNotFoundError:
         return {**facts, "pack": "not found here", "quality_row": parsed.quality}
-    row = pack.qualities[parsed.quality] if parsed.quality < len(pack.qualities) else None
+    table = Model.from_pack(pack).rates.qualities
+    quality = table[parsed.quality] if parsed.quality < len(table) else "not in the pack"
     experimental = " (experimental)" if pack.manifest.get("experimental") else ""
-    return {**facts, "pack": pack.name + experimental, "quality": row.q if row else "not in the pack"}
+    return {**facts, "pack": pack.name + experimental, "quality": quality}
 
 
 def pack_facts(path: Path) -> dict[str, Any]:

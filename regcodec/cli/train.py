@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from regcodec.cli.extras import require_training
-from regcodec.config import BALANCES, PRESETS, SIZES, NetworkConfig, RegularizerConfig, TrainConfig, sized
+from regcodec.config import (
+    BALANCES,
+    PRESETS,
+    QUALITY_LAMBDAS,
+    SIZES,
+    NetworkConfig,
+    RegularizerConfig,
+    TrainConfig,
+    sized,
+)
 from regcodec.errors import UsageError
 
 NETWORK_OPTIONS = {
@@ -23,8 +32,12 @@ NETWORK_OPTIONS = {
     "blocks_synthesis": "blocks_s",
     "context_width": "context",
     "blocks_context": "blocks_c",
+    "offsets": "offsets",
+    "hyper_step": "hyper_step",
 }
 """Option -> field of `NetworkConfig`."""
+RATE_OPTIONS = ("offsets", "hyper_step")
+"""Those that a run which goes on from other weights may change."""
 
 
 def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -91,9 +104,17 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option("--lambda", "lambda_", type=float, help="Weight of 255^2 * MSE: a model of one rate.")
 @click.option("--rates", help="Several lambdas, comma-separated and rising: one model, one gain per lambda.")
 @click.option(
+    "--variable-rate",
+    is_flag=True,
+    help="Post-train --init for all rates: --rates of q = 1 to 8, --offsets, --hyper-step, --balance mgda.",
+)
+@click.option("--offsets/--no-offsets", default=None, help="Learn reconstruction offsets by scale and rate.")
+@click.option("--hyper-step/--no-hyper-step", default=None, help="Learn a quantization step of z for each rate.")
+@click.option(
     "--balance",
     type=click.Choice(BALANCES),
-    help="With --rates: equal weights, or each loss relative to its own running mean  [default: relative]",
+    help="Of several rates: equal weights, each loss relative to its running mean, or multiple-gradient descent  "
+    "[default: relative]",
 )
 @click.option(
     "--regularizer", type=click.Choice(["none", "source-entropy"]), help="Maximise H(X|X_hat) while training."
@@ -140,6 +161,7 @@ def train(
     device: str,
     cache: Path | None,
     init: Path | None,
+    variable_rate: bool,
     force: bool,
     **options: Any,
 ) -> None:
@@ -153,7 +175,9 @@ def train(
     Stop it with Ctrl-C or SIGTERM; the same command goes on. On several devices:
     torchrun --nproc-per-node 2 -m regcodec train ...
     """
-    config = training_config(preset, **options)
+    if variable_rate and init is None:
+        raise UsageError("--variable-rate post-trains what --init names: give it.")
+    config = training_config(preset, variable_rate=variable_rate, **options)
     require_training("train")
 
     from regcodec.cli.console import stderr_console
@@ -166,8 +190,8 @@ def train(
     from regcodec.training.loop import train as run_training
     from regcodec.training.processes import is_first_process
 
-    if init is not None and not any(options[name] is not None for name in NETWORK_OPTIONS):
-        config = replace(config, network=network_config_of(init))
+    if init is not None and not any(options[name] is not None for name in NETWORK_OPTIONS if name not in RATE_OPTIONS):
+        config = replace(config, network=_with_rates(network_config_of(init), config.network, options, variable_rate))
     target = output or run_dir / f"{run_dir.resolve().name}{SUFFIX}"
     if output is not None:
         refuse_existing(output, force=force)
@@ -187,9 +211,14 @@ def training_config(
     alpha: str | None = None,
     ratio: float | None = None,
     compensate: bool = True,
+    variable_rate: bool = False,
     **options: Any,
 ) -> TrainConfig:
     """Return the preset with every option that was given put over it."""
+    if variable_rate:
+        rates = rates or ",".join(map(str, QUALITY_LAMBDAS))
+        for name, value in (("offsets", True), ("hyper_step", True), ("balance", "mgda")):
+            options[name] = value if options.get(name) is None else options[name]
     if (lambda_ is None) == (rates is None):
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")
     config = PRESETS[preset]
@@ -207,7 +236,7 @@ def training_config(
     )
 
 
-def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **widths: int | None) -> NetworkConfig:
+def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **widths: Any) -> NetworkConfig:
     given = _given({NETWORK_OPTIONS[name]: value for name, value in widths.items()})
     if size is None and (arch or "").startswith("res-"):
         size = "medium"
@@ -215,6 +244,14 @@ def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **wid
     if arch is not None:
         given["arch"] = arch
     return replace(base, **given)
+
+
+def _with_rates(
+    found: NetworkConfig, asked: NetworkConfig, options: dict[str, Any], variable_rate: bool
+) -> NetworkConfig:
+    """Return the network of the initial weights with the offsets and the step of z that are asked for."""
+    chosen = {name: getattr(asked, name) for name in RATE_OPTIONS if variable_rate or options[name] is not None}
+    return replace(found, **chosen)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

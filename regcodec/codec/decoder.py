@@ -56,22 +56,22 @@ def decode_symbols(file: RgcFile, model: Model, clock: Stopwatch, tile: int = 0)
     _refuse_other_pack(file, model)
     grid = model.grid(file.width, file.height)
     core = grid.core(tile)
-    step = model.step(file.quality)
+    rate = model.rates.rate(file.quality)
     payload = file.symbols(tile, len(grid))
     if len(payload) < CRC_BYTES:
         raise DamagedFileError("the symbols chunk is too short.")
     with clock.lap("coder"):
         coder = SymbolDecoder(payload[CRC_BYTES:])
         shape = model.z_shape(core.width, core.height)
-        z_symbols = coder.decode(model.z_table_indices(shape), model.z_tables).reshape(shape)
+        z_symbols = coder.decode(model.z_table_indices(shape, file.quality), model.z_tables).reshape(shape)
     y_symbols = np.zeros(model.y_shape(shape), np.int32)
     y_hat = np.zeros(y_symbols.shape, np.float32)
-    unit = 1 << model.entropy.parameter_bits
+    unit = model.step(file.quality) / (1 << model.entropy.parameter_bits)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, file.quality)):
         with clock.lap("coder"):
             y_symbols[where] = coder.decode(tables, model.y_tables)
         with clock.lap("entropy"):
-            y_hat[where] = (y_symbols[where] + means / unit) * step
+            y_hat[where] = model.entropy.reconstructed(y_symbols[where], means, tables, rate) * unit
     with clock.lap("coder"):
         coder.finish()
         check_symbols(z_symbols, y_symbols, payload[:CRC_BYTES])

@@ -26,7 +26,7 @@ def encode_pixels(
     clock: Stopwatch | None = None,
     extras: tuple[Chunk, ...] = (),
 ) -> bytes:
-    """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q that the pack has.
+    """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q.
 
     `extras` are written before the symbols: `picture` puts alpha and metadata there. Raises `UsageError` for another
     quality, `LimitError` for a picture that is too large.
@@ -34,7 +34,7 @@ def encode_pixels(
     clock = clock or Stopwatch()
     height, width = pixels.shape[:2]
     refuse_size(width, height, max_pixels)
-    row = model.quality_row(quality)
+    row = model.rates.row(quality)
     chunks = [*extras]
     for tile in range(len(model.grid(width, height))):
         z, y, stream = encode_symbols(pixels, model, row, clock, tile)
@@ -58,11 +58,11 @@ def encode_symbols(
     with clock.lap("transform"):
         z, y = _latents(pixels, model, tile)
     with clock.lap("entropy"):
-        medians = model.entropy.medians / (1 << model.entropy.z_bits)
-        z_symbols = np.rint(z - medians[:, None, None]).astype(np.int32)
+        unit, z_step = 1 << model.entropy.z_bits, model.rates.rate(row).z_step
+        z_symbols = np.rint((z * unit - model.entropy.medians[:, None, None]) / z_step).astype(np.int32)
     coder = SymbolEncoder()
     with clock.lap("coder"):
-        coder.encode(z_symbols.ravel(), model.z_table_indices(z_symbols.shape), model.z_tables)
+        coder.encode(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row), model.z_tables)
     y_symbols = np.zeros(y.shape, np.int32)
     unit, step = 1 << model.entropy.parameter_bits, model.step(row)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, row)):

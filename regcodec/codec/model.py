@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.codec.pack import Pack, Quality, read_pack
+from regcodec.codec.pack import Pack, read_pack
+from regcodec.codec.rates import Rates
 from regcodec.codec.tiles import Grid, Tiling
 from regcodec.codec.transforms import Transforms
 from regcodec.coding.tables import FrequencyTables
-from regcodec.errors import DamagedFileError, UsageError, naming
+from regcodec.errors import DamagedFileError, naming
 from regcodec.exact.context import ContextNetwork, ExactContext
-from regcodec.exact.hyperprior import LARGEST_GAIN, ExactHyperprior, Step
+from regcodec.exact.hyperprior import ExactHyperprior, Step
 from regcodec.exact.layers import IntegerLayer
 
 ARCHITECTURES = ("hyperprior", "res-hyper", "res-context")
@@ -32,8 +33,9 @@ class Model:
     y_tables: FrequencyTables
     """One zero-mean table for each scale index."""
     z_tables: FrequencyTables
-    """One table for each channel of z."""
+    """One table for each channel of z, for each coarse entry of the rates."""
     tiling: Tiling
+    rates: Rates
 
     @classmethod
     def open(cls, path: Path, *, threads: int | None = None) -> Model:
@@ -76,22 +78,8 @@ class Model:
 
     @property
     def qualities(self) -> tuple[float, ...]:
-        """Values of -q that the pack has."""
-        return tuple(row.q for row in self.pack.qualities)
-
-    def quality_row(self, q: float) -> int:
-        """Return the row of the quality table for a value of -q."""
-        for row, quality in enumerate(self.pack.qualities):
-            if abs(quality.q - q) < 1e-6:
-                return row
-        listed = ", ".join(f"{value:g}" for value in self.qualities)
-        raise UsageError(f"-q {q:g}: pack {self.name} has the qualities {listed}.")
-
-    def quality(self, row: int) -> Quality:
-        """Return a row of the quality table that a file names."""
-        if row >= len(self.pack.qualities):
-            raise DamagedFileError(f"the file names quality row {row}; pack {self.name} has {len(self.qualities)}.")
-        return self.pack.qualities[row]
+        """Values of -q that the pack was trained for; `rates` has those between."""
+        return self.rates.trained
 
     def z_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return the shape of z for a picture of `width` x `height` pixels."""
@@ -103,28 +91,27 @@ class Model:
 
     def walk(self, z: npt.NDArray[np.int32], y: npt.NDArray[np.int32], row: int) -> Iterator[Step]:
         """Yield the steps in which y is coded at a quality (`exact.hyperprior`)."""
-        return self.entropy.walk(z, y, self.quality(row).gain)
+        return self.entropy.walk(z, y, self.rates.rate(row))
 
-    def z_table_indices(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
-        """Return the table of each symbol of z [N, h, w], flat: its channel."""
-        return np.repeat(np.arange(shape[0], dtype=np.uint16), shape[1] * shape[2])
+    def z_table_indices(self, shape: tuple[int, ...], row: int) -> npt.NDArray[np.uint16]:
+        """Return the table of each symbol of z [N, h, w], flat: that of its channel."""
+        first = self.rates.rate(row).z_tables
+        return np.repeat(np.arange(first, first + shape[0], dtype=np.uint16), shape[1] * shape[2])
 
     def step(self, row: int) -> float:
         """Return the quantization step 1/g of a quality."""
-        return float((1 << self.entropy.gain_bits) / self.quality(row).gain)
+        return float((1 << self.entropy.gain_bits) / self.rates.rate(row).gain)
 
     def _validate(self) -> None:
         self.entropy.validate()
         self.y_tables.validate()
         self.z_tables.validate()
-        channels = self.entropy.channels[0]
-        tables = len(self.entropy.thresholds) + 1
-        gains = [row.gain for row in self.pack.qualities]
         doubled = [layer.kind for layer in self.entropy.layers].count("deconv") == 2  # from z to y
-        if not doubled or len(self.z_tables) != channels or len(self.y_tables) != tables or not gains:
+        if not doubled or len(self.y_tables) != len(self.entropy.thresholds) + 1 or self.stride < 1:
             raise DamagedFileError("the pack's tables do not fit its networks.")
-        if not all(isinstance(g, int) and 1 <= g <= LARGEST_GAIN for g in gains) or self.stride < 1:
-            raise DamagedFileError("the pack's quality table is not well formed.")
+        self.rates.validate(
+            y_tables=len(self.y_tables), z_tables=len(self.z_tables), parameter_bits=self.entropy.parameter_bits
+        )
         self.tiling.validate(self.stride)
 
 
@@ -151,7 +138,8 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
         for kind in ("y", "z")
     }
     tiling = Tiling(**pack.codec["tile"])
-    return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"], tiling)
+    rates = Rates.of(pack, arrays, z_channels=entropy.channels[0], y_tables=len(tables["y"]))
+    return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"], tiling, rates)
 
 
 def _layers(arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str, Any]]) -> tuple[IntegerLayer, ...]:

@@ -8,7 +8,7 @@
         s > 0   a = e + enter_y[s](y_hat so far, 0 elsewhere; units of 2^-input_bits)
                 a = a + project(expand(depthwise(a)))                      for each block
                 parameters p + leave[s](a)
-    then scales, means and table indices as in `hyperprior`, and y_hat = (q + mean) / g of the decoded symbols q
+    then scales, means, table indices and g * y_hat as in `hyperprior`, and y_hat of the decoded symbols
 
 Sources: the quadtree partition is DCVC-DC's (Li, Li, Lu 2023); DESIGN section 4. docs/format.md has the rounding of
 each line. `training.networks.res_context` is the float network, `training.quantize` makes these layers from it.
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from regcodec.errors import DamagedFileError
 from regcodec.exact.hyperprior import LARGEST_GAIN, PARAMETER_LIMIT, ExactHyperprior, Step
 from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
+from regcodec.exact.rate import Rate
 
 GROUPS = 4
 STEPS = (0, 3, 1, 2)
@@ -100,43 +101,42 @@ class ExactContext(ExactHyperprior):
         """Raise `DamagedFileError` unless every result is proven exact."""
         super().validate()
         self.context.validate(self.channels[1], self.parameter_bits)
-        reached = (SYMBOL_LIMIT << self.parameter_bits) + (PARAMETER_LIMIT * LARGEST_GAIN >> self.gain_bits) + 1
+        reached = (SYMBOL_LIMIT + 1 << self.parameter_bits) + (PARAMETER_LIMIT * LARGEST_GAIN >> self.gain_bits) + 1
         divisor = LARGEST_GAIN << self.parameter_bits - self.context.input_bits
         if (reached << self.gain_bits + 1) + divisor >= FLOAT64_EXACT:
             raise DamagedFileError("the pack's fixed point is not exact: y_hat may pass 2^53.")
 
-    def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], gain: int) -> Iterator[Step]:
+    def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
         """Yield the four steps of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
-        first = self._hyper_synthesis(z_symbols)
+        first = self._hyper_synthesis(z_symbols, rate)
         drop = self.parameter_bits - self.context.input_bits
         entered = self.context.layers[0](np.floor(first / (1 << drop) + 0.5)).astype(np.float64)
         y_hat = np.zeros(y.shape)
         for step in range(GROUPS):
             features = self.context.features(entered, y_hat, step) if step else entered
             where = np.zeros(y.shape, np.bool_)
-            places, scales, means = [], [], []
+            scales, means = [], []
             for group, row, column in cells(step):
                 rows = channels_of(group, y.shape[0])
                 parameters = first[rows, row::2, column::2]
                 if step:
                     parameters = parameters + self.context.leave(step, group)(features[:, row::2, column::2])
                 clamped = np.clip(parameters, -PARAMETER_LIMIT, PARAMETER_LIMIT)
-                scale, mean = np.split(self._gained(clamped, gain), 2)
-                places.append((slice(rows[0], rows[0] + len(mean)), slice(row, None, 2), slice(column, None, 2)))
-                where[places[-1]] = True
+                scale, mean = np.split(self._gained(clamped, rate), 2)
+                where[rows[0] : rows[0] + len(mean), row::2, column::2] = True
                 scales.append(scale.ravel())
                 means.append(mean)
+            joined = np.concatenate([mean.ravel() for mean in means])
             tables = self._indices(np.concatenate(scales))
-            yield Step(where, np.concatenate([mean.ravel() for mean in means]), tables)
-            for place, mean in zip(places, means, strict=True):
-                y_hat[place] = self._reconstructed(y[place], mean, gain)
+            yield Step(where, joined, tables)
+            y_hat[where] = self._read_back(y[where], joined, tables, rate)
 
-    def _reconstructed(
-        self, symbols: npt.NDArray[np.int32], mean: npt.NDArray[np.float64], gain: int
+    def _read_back(
+        self, symbols: npt.NDArray[np.int32], means: npt.NDArray[np.float64], tables: npt.NDArray[np.uint8], rate: Rate
     ) -> npt.NDArray[np.float64]:
         """Return y_hat in units of 2^-input_bits; the quotient of integers below 2^53 has an exact floor."""
-        value = np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT) * float(1 << self.parameter_bits) + mean
-        divisor = gain << self.parameter_bits - self.context.input_bits
+        value = self.reconstructed(np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT), means, tables, rate)
+        divisor = rate.gain << self.parameter_bits - self.context.input_bits
         y_hat: npt.NDArray[np.float64] = np.floor((value * (2 << self.gain_bits) + divisor) / (2 * divisor))
         return y_hat
 

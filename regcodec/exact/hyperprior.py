@@ -1,10 +1,11 @@
 """The exact half of the hyperprior: z symbols in, means and table indices of y out, in integers.
 
     z symbols  int32 [N, h, w]
-    z_hat      symbols * 2^z_bits + median                                units of 2^-z_bits
+    z_hat      symbols * z_step + median                                  units of 2^-z_bits
     layers     integer h_s -> [2M, 4h, 4w]: scales, means                 units of 2^-parameter_bits
     gain       integer, g = gain / 2^gain_bits; scales and means * g      units of 2^-parameter_bits
     index      number of thresholds at or below the scale                 uint8 [M, 4h, 4w]
+    g * y_hat  symbol + mean - sign(symbol) * offset[index]               units of 2^-parameter_bits
 
 `walk` is what encoder and decoder share for every architecture: it yields the elements of y that can be coded next,
 and before it is asked for more, their symbols must stand in y.
@@ -24,9 +25,11 @@ import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
 from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
+from regcodec.exact.rate import Rate
 
 PARAMETER_LIMIT = 1 << 30
 LARGEST_GAIN = 1 << 20
+LARGEST_Z_STEP = 1 << 16
 MOST_BITS = 20
 """After the binary point."""
 
@@ -59,7 +62,7 @@ class ExactHyperprior:
         """Raise `DamagedFileError` unless every result is proven exact."""
         if not self.layers:
             raise DamagedFileError("the pack's entropy model has no layers.")
-        widest = int(np.abs(self.medians).max(initial=0)) + (1 << 31 + MOST_BITS)
+        widest = int(np.abs(self.medians).max(initial=0)) + (LARGEST_Z_STEP << 31)
         rising = bool((np.diff(self.thresholds) > 0).all())
         fits = widest < FLOAT64_EXACT and PARAMETER_LIMIT * LARGEST_GAIN < FLOAT64_EXACT
         shapes = [layer.channels for layer in self.layers]
@@ -76,26 +79,35 @@ class ExactHyperprior:
         """Return the channels of z and of y."""
         return len(self.medians), self.layers[-1].weight.shape[0] // 2
 
-    def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], gain: int) -> Iterator[Step]:
+    def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
         """Yield each step of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
-        means, tables = self.parameters(z_symbols, gain)
+        means, tables = self.parameters(z_symbols, rate)
         yield Step(np.ones(y.shape, np.bool_), means.ravel(), tables.ravel())
 
+    def reconstructed(
+        self, symbols: npt.NDArray[np.int32], means: npt.NDArray[np.float64], tables: npt.NDArray[np.uint8], rate: Rate
+    ) -> npt.NDArray[np.float64]:
+        """Return g * y_hat of decoded symbols, integers in units of 2^-parameter_bits; equal shapes throughout."""
+        values: npt.NDArray[np.float64] = symbols * float(1 << self.parameter_bits) + means
+        if rate.offsets.any():
+            values -= np.sign(symbols) * rate.offsets[tables]
+        return values
+
     def parameters(
-        self, z_symbols: npt.NDArray[np.int32], gain: int
+        self, z_symbols: npt.NDArray[np.int32], rate: Rate
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
         """Return means (integers in units of 2^-parameter_bits, float64 [M, 4h, 4w]) and table indices of g * y."""
-        scales, means = np.split(self._gained(self._hyper_synthesis(z_symbols), gain), 2)
+        scales, means = np.split(self._gained(self._hyper_synthesis(z_symbols, rate), rate), 2)
         return means, self._indices(scales)
 
-    def _hyper_synthesis(self, z_symbols: npt.NDArray[np.int32]) -> Activations:
-        a: Activations = z_symbols.astype(np.float64) * (1 << self.z_bits) + self.medians[:, None, None]
+    def _hyper_synthesis(self, z_symbols: npt.NDArray[np.int32], rate: Rate) -> Activations:
+        a: Activations = z_symbols.astype(np.float64) * rate.z_step + self.medians[:, None, None]
         for layer in self.layers:
             a = layer(a)
         return np.clip(a, -PARAMETER_LIMIT, PARAMETER_LIMIT).astype(np.float64, copy=False)
 
-    def _gained(self, parameters: Activations, gain: int) -> npt.NDArray[np.float64]:
-        gained: npt.NDArray[np.float64] = np.floor(parameters * gain / (1 << self.gain_bits) + 0.5)
+    def _gained(self, parameters: Activations, rate: Rate) -> npt.NDArray[np.float64]:
+        gained: npt.NDArray[np.float64] = np.floor(parameters * rate.gain / (1 << self.gain_bits) + 0.5)
         return gained
 
     def _indices(self, scales: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:

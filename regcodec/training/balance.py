@@ -3,6 +3,7 @@
 equal      the mean of the losses: the highest rates, whose losses are largest, rule the weights
 relative   each loss over its own running mean: the gradient of the mean logarithm, so that one per cent of any rate
            counts the same, as it does in a BD-rate
+mgda       relative, and then the weights of multiple-gradient descent over the rates (`mgda`)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Balance(nn.Module):
 
     def __init__(self, name: str, rates: int) -> None:
         super().__init__()
-        self.losses = RunningMeans(rates) if name == "relative" and rates > 1 else None
+        self.losses = RunningMeans(rates) if name != "equal" and rates > 1 else None
 
     def forward(self, losses: Tensor, quality: Tensor) -> Tensor:
         """Take in R + lambda D of each image, [B], and return what its loss weighs, [B]."""

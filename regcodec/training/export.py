@@ -33,10 +33,10 @@ from regcodec.training.graphs import export_graphs
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.res_context import ResContext
 from regcodec.training.quantize import CONTEXT_BITS, PARAMETER_BITS, Z_BITS, quantize_context, quantize_network
+from regcodec.training.rates import GAIN_BITS, integer_steps, rate_grid
 from regcodec.training.restore import bottleneck_member
 from regcodec.training.tables import bottleneck_tables, gaussian_tables, scale_thresholds
 
-GAIN_BITS = 12
 LARGEST_COST = 0.01
 """Share of the float model's bits that integers may cost."""
 LARGEST_PSNR_GAP = 0.05
@@ -91,7 +91,13 @@ def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
     samples = [(network.h_a(network.g_a(image.float() / 255)) - offset).round() + offset for image in images]
     quantized = quantize_network(network.h_s, samples)
     thresholds = scale_thresholds(PARAMETER_BITS)
-    arrays = {**quantized.arrays("layer"), "medians": medians, "thresholds": thresholds}
+    rates = rate_grid(network)
+    arrays = {
+        **quantized.arrays("layer"),
+        **rates.arrays(Z_BITS, PARAMETER_BITS),
+        "medians": medians,
+        "thresholds": thresholds,
+    }
     entropy: dict[str, Any] = {
         "z_bits": Z_BITS,
         "parameter_bits": PARAMETER_BITS,
@@ -102,14 +108,16 @@ def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
         context = quantize_context(network, images)
         arrays |= context.arrays("context")
         entropy["context"] = {"input_bits": CONTEXT_BITS, "layers": context.specs()}
-    for kind, tables in (("y", gaussian_tables()), ("z", bottleneck_tables(network.entropy_bottleneck, real_medians))):
+    z_steps = np.ldexp(integer_steps(rates.z_steps, Z_BITS), -Z_BITS)
+    z_tables = bottleneck_tables(network.entropy_bottleneck, real_medians, z_steps)
+    for kind, tables in (("y", gaussian_tables()), ("z", z_tables)):
         arrays |= {
             f"{kind}_frequencies": tables.frequencies,
             f"{kind}_lengths": tables.lengths,
             f"{kind}_lows": tables.lows,
         }
     gains = np.rint(np.ldexp(network.gains().double().numpy(), GAIN_BITS)).astype(int).tolist()
-    codec = {
+    codec: dict[str, Any] = {
         "format": FORMAT,
         "architecture": network.config.arch,
         "network": network.config.to_dict(),
@@ -121,6 +129,8 @@ def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
         ],
         "entropy": entropy,
     }
+    if rates.declared is not None:
+        codec["rates"] = rates.declared
     return {
         "codec.json": _json(codec),
         **members,
@@ -137,11 +147,12 @@ def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
     gaps = []
     for image in images:
         pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
-        for row, quality in enumerate(model.qualities):
-            estimate = network(image.float() / 255, torch.tensor([row]))
+        for place, quality in enumerate(model.qualities):
+            row = model.rates.row(quality)
+            estimate = network(image.float() / 255, torch.tensor([place]))
             float_bits += estimate.bits.item()
             z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-            integer_bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
+            integer_bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
             for where, _, tables in model.walk(z, y, row):
                 integer_bits += model.y_tables.ideal_bits(y[where], tables)
             data = encode_pixels(pixels, model, quality)

@@ -13,7 +13,7 @@ from regcodec.config import NetworkConfig, TrainConfig
 from regcodec.errors import UsageError
 from regcodec.training.checkpoint import NAME, checkpoint_network
 from regcodec.training.data import Crops
-from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.restore import restore_network
 from regcodec.training.start import linear_start
 
@@ -35,17 +35,19 @@ def network_config_of(path: Path) -> NetworkConfig:
 
 
 def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, crops: Crops) -> None:
-    """Set the weights of `network` in place; gains for other lambdas lie between those found, or beyond.
+    """Set the weights of `network` in place; what there is one of for each rate lies between that of those found.
 
-    A res-context can go on from a res-hyper of the same widths: its context begins by adding nothing.
+    Offsets and steps of z begin anew where the weights have none. A res-context can go on from a res-hyper of the same
+    widths: its context begins by adding nothing.
     """
     if init is not None:
         found = load_network(init)
-        if found.config not in (config.network, config.network.without_context()):
+        if found.config.plain() not in (config.network.plain(), config.network.without_context().plain()):
             raise UsageError(f"{init}: is {found.config}, this run asks for {config.network}.")
-        state = {**network.state_dict(), **found.state_dict()}
+        own = network.state_dict()
+        state = {**own, **{name: value for name, value in found.state_dict().items() if name in own}}
         if found.lambdas != network.lambdas:
-            state["log_gain"] = _gains_between(found, network.lambdas)
+            state |= _between(found, network.lambdas, own)
         network.load_state_dict(state)
     elif config.start == "pca":
         batches = range(-(-START_CROPS // config.batch))
@@ -53,9 +55,19 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
         linear_start(network, sample[:START_CROPS].float() / 255)
 
 
-def _gains_between(found: LatentCodec, lambdas: tuple[float, ...]) -> torch.Tensor:
-    """Return log gains for `lambdas`: straight lines over log lambda, beyond the ends g^2 in proportion to lambda."""
-    known, gains = np.log(found.lambdas), found.log_gain.detach().double().numpy()
-    wanted = np.log(lambdas)
+def _between(found: LatentCodec, lambdas: tuple[float, ...], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return what there is one of for each of `lambdas`: straight lines over log lambda.
+
+    Beyond the ends g^2 grows in proportion to lambda; the rest stays.
+    """
+    known, wanted = np.log(found.lambdas), np.log(lambdas)
+    between = {}
+    for name in RATE_PARAMETERS:
+        if name not in own or name not in found.state_dict():
+            continue
+        values = found.state_dict()[name].double().numpy().reshape(len(known), -1)
+        lines = np.stack([np.interp(wanted, known, column) for column in values.T], axis=1)
+        between[name] = torch.from_numpy(lines).float().view_as(own[name])
     beyond = wanted - np.clip(wanted, known[0], known[-1])
-    return torch.from_numpy(np.interp(wanted, known, gains) + 0.5 * beyond).float()
+    between["log_gain"] += torch.from_numpy(0.5 * beyond).float()
+    return between

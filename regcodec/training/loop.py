@@ -29,6 +29,7 @@ from regcodec.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from regcodec.training.data import Crops, split, validation_crops
 from regcodec.training.initial import initialise
 from regcodec.training.metrics import Journal
+from regcodec.training.mgda import common_descent
 from regcodec.training.networks.registry import network_of
 from regcodec.training.processes import Processes, start_processes
 from regcodec.training.schedule import Average, learning_rate_factor
@@ -70,6 +71,8 @@ class _Run:
     def __init__(self, config: TrainConfig, paths: RunPaths, processes: Processes, console: Console) -> None:
         self.config, self.paths, self.processes, self.console = config, paths, processes, console
         self.checkpoint = paths.run / NAME
+        if config.balance == "mgda" and processes.world > 1:
+            raise UsageError("--balance mgda runs in one process; give --balance relative to several.")
         resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
         if resumed is not None:
             _refuse_other_settings(paths.run, resumed, config)
@@ -92,7 +95,7 @@ class _Run:
         # from here the noise: another in each process, the same with and without a regularizer
         torch.manual_seed(config.seed + 1 + processes.rank)
         self.average = Average(self.task.network, config.ema)
-        self.rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source}
+        self.rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source, "rates": config.lr_rates}
         self.groups = self.task.parameter_groups()
         self.optimizers = {name: torch.optim.Adam(p, self.rates[name]) for name, p in self.groups.items()}
         if resumed is not None:
@@ -134,11 +137,17 @@ class _Run:
                 group["lr"] = factor * self.rates[name]
             optimizer.zero_grad(set_to_none=True)
         x = x.to(self.processes.device, memory_format=torch.channels_last, non_blocking=True)
-        losses: Losses = self.stepped(x, quality.to(self.processes.device, non_blocking=True))
-        losses.total.backward()
+        quality = quality.to(self.processes.device, non_blocking=True)
+        if self.config.balance == "mgda":
+            losses = common_descent(self.task, self.groups, x, quality)
+        else:
+            losses = self.stepped(x, quality)
+            losses.total.backward()
         largest = self.config.clip or math.inf
-        limits = {"codec": largest, "source": largest, "aux": math.inf}
-        norms = [torch.nn.utils.clip_grad_norm_(group, limits[name]) for name, group in self.groups.items()]
+        limits = {"codec": largest, "source": largest}
+        norms = [
+            torch.nn.utils.clip_grad_norm_(group, limits.get(name, math.inf)) for name, group in self.groups.items()
+        ]
         self._refuse_non_finite(losses, norms)
         for optimizer in self.optimizers.values():
             optimizer.step()

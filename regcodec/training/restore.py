@@ -3,7 +3,7 @@
 pack                              network
 analysis, synthesis weights       g_a, h_a, g_s; beta and gamma through the inverse of their reparametrisation
 integer layers / 2^bits           h_s, context
-bottleneck.npz                    entropy_bottleneck
+bottleneck.npz                    entropy_bottleneck, log_z_step, offsets
 quality table                     lambdas, log_gain
 """
 
@@ -45,8 +45,7 @@ def restore_network(pack: Pack) -> LatentCodec:
     _put_back([layer for layer in network.h_s if hasattr(layer, "weight")], model.entropy.layers, entropy["layers"])
     if isinstance(network, ResContext) and isinstance(model.entropy, ExactContext):
         _put_back(context_layers(network.context), model.entropy.context.layers, entropy["context"]["layers"])
-    for name, value in _bottleneck_state(pack).items():
-        state[f"entropy_bottleneck.{name}"] = value
+    state |= _bottleneck_state(pack)
     scale = 2.0**model.entropy.gain_bits
     state["log_gain"] = torch.tensor([math.log(row.gain / scale) for row in pack.qualities])
     network.load_state_dict(state)
@@ -61,16 +60,23 @@ def _put_back(modules: list[nn.Module], layers: tuple[IntegerLayer, ...], specs:
 
 
 def bottleneck_member(network: LatentCodec) -> bytes:
-    """Return what the tables do not keep of the factorized prior."""
-    values = {name: p.detach().numpy() for name, p in network.entropy_bottleneck.named_parameters()}
+    """Return what the tables do not keep: the factorized prior, and steps of z and offsets of the trained rates."""
+    values = {f"entropy_bottleneck.{name}": p for name, p in network.entropy_bottleneck.named_parameters()}
+    values |= {name: p for name, p in network.named_parameters() if name in ("log_z_step", "offsets")}
     buffer = io.BytesIO()
-    np.savez(buffer, **values)
+    np.savez(buffer, **{name: p.detach().numpy() for name, p in values.items()})
     return buffer.getvalue()
 
 
 def _bottleneck_state(pack: Pack) -> dict[str, Tensor]:
     with np.load(io.BytesIO(pack.members[TRAINING_ONLY]), allow_pickle=False) as stored:
-        return {name: torch.from_numpy(stored[name].copy()) for name in stored.files}
+        return {_own_name(name): torch.from_numpy(stored[name].copy()) for name in stored.files}
+
+
+def _own_name(stored: str) -> str:
+    """Return the name in the network's state; packs of one step of z have the prior's parameters alone."""
+    whole = stored.startswith("entropy_bottleneck.") or stored in ("log_z_step", "offsets")
+    return stored if whole else f"entropy_bottleneck.{stored}"
 
 
 def _stored_parameter(network: LatentCodec, name: str, value: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 from compressai.entropy_models import EntropyBottleneck
 
 from regcodec.coding.tables import TOTAL, FrequencyTables
+from regcodec.training.networks.latents import interval
+from regcodec.training.scales import SCALES
 
-SCALES = np.geomspace(0.11, 128.0, 128)
 TAIL = 2.0**-24
 """Probability beyond a table's Gaussian part, on each side, at most: the least that a table can express."""
 BEYOND = 16
@@ -46,20 +47,33 @@ def gaussian_tables() -> FrequencyTables:
 
 
 @torch.no_grad()
-def bottleneck_tables(bottleneck: EntropyBottleneck, medians: npt.NDArray[np.float64]) -> FrequencyTables:
-    """Return the tables of z: symbol k of channel c stands for medians[c] + k."""
-    steps = torch.arange(-WIDEST_Z, WIDEST_Z + 1, dtype=torch.float32)
-    values = torch.from_numpy(medians).float().view(-1, 1, 1) + steps
-    likelihood, _, _ = bottleneck._likelihood(values, stop_gradient=True)
+def bottleneck_tables(
+    bottleneck: EntropyBottleneck, medians: npt.NDArray[np.float64], steps: npt.NDArray[np.float64]
+) -> FrequencyTables:
+    """Return the tables of z for each of `steps`, for each channel: symbol k of channel c is medians[c] + k * step."""
     tables, lows = [], []
-    for row in likelihood[:, 0, :].double().numpy():
+    for step in steps:
+        step_tables, step_lows = _channel_tables(bottleneck, medians, float(step))
+        tables += step_tables
+        lows += step_lows
+    return _collect(tables, lows)
+
+
+def _channel_tables(
+    bottleneck: EntropyBottleneck, medians: npt.NDArray[np.float64], step: float
+) -> tuple[list[npt.NDArray[np.uint32]], list[int]]:
+    symbols = step * torch.arange(-WIDEST_Z, WIDEST_Z + 1, dtype=torch.float32)
+    values = (torch.from_numpy(medians).float().view(-1, 1) + symbols).view(1, len(medians), 1, -1)
+    likelihood = interval(bottleneck, values, torch.full((1, 1, 1, 1), step))
+    tables, lows = [], []
+    for row in likelihood[0, :, 0].double().numpy():
         row = row / max(row.sum(), 1.0)
         kept = np.flatnonzero((np.cumsum(row) > TAIL) & (np.cumsum(row[::-1])[::-1] > TAIL))
         first, last = (kept[0], kept[-1]) if len(kept) else (WIDEST_Z, WIDEST_Z)
         inside = row[first : last + 1]
         tables.append(_integer_frequencies(np.append(inside, max(1.0 - inside.sum(), 0.0))))
         lows.append(int(first) - WIDEST_Z)
-    return _collect(tables, lows)
+    return tables, lows
 
 
 def _upper_tail(t: float) -> float:

@@ -7,14 +7,14 @@ rate     bits per pixel;  distortion: MSE on 0..255
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 
 from regcodec.config import TrainConfig
 from regcodec.training.balance import Balance
-from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.regularizer import Regularizer
 
 
@@ -29,6 +29,16 @@ class Losses:
     """R + lambda D, without the regularizer."""
     source_bits: Tensor | None
     """H_theta(X|X_hat), bits per pixel."""
+
+    @classmethod
+    def mean(cls, parts: list[Losses], shares: list[Tensor]) -> Losses:
+        """Return the losses of a batch from those of its parts; shares sum to one. `total` has no gradient."""
+
+        def over(name: str) -> Tensor:
+            return torch.stack([s * getattr(p, name).detach() for p, s in zip(parts, shares, strict=True)]).sum(0)
+
+        known = {field.name: over(field.name) for field in fields(cls) if field.name != "source_bits"}
+        return cls(**known, source_bits=None if parts[0].source_bits is None else over("source_bits"))
 
 
 class Task(nn.Module):
@@ -67,12 +77,14 @@ class Task(nn.Module):
         )
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return codec, aux (quantiles) and source parameters; each has its own Adam."""
+        """Return codec, aux (quantiles), rates and source parameters; each has its own Adam."""
         named = list(self.network.named_parameters())
         groups = {
-            "codec": [p for name, p in named if p.requires_grad and not name.endswith("quantiles")],
+            "codec": [p for name, p in named if not name.endswith("quantiles") and name not in RATE_PARAMETERS],
             "aux": [p for name, p in named if name.endswith("quantiles")],
         }
+        if rates := [p for name, p in named if name in RATE_PARAMETERS and p.requires_grad]:
+            groups["rates"] = rates
         if self.regularizer is not None:
             groups["source"] = list(self.regularizer.parameters())
         return groups

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from regcodec.errors import DamagedFileError
 from regcodec.exact.context import ContextNetwork, ExactContext, cells
 from regcodec.exact.layers import IntegerLayer
+from regcodec.exact.rate import Rate
 from tests import reference_decoder
 
 M, C, Z = 4, 6, 2
-GAIN = 5000
 
 
 def random_layer(draw: np.random.Generator, kind: str, ins: int, outs: int, **changes: Any) -> IntegerLayer:
@@ -65,11 +65,18 @@ def context_of(seed: int = 0, blocks: int = 2) -> ExactContext:
     return model
 
 
-def walked(model: ExactContext, z: np.ndarray, y: np.ndarray, gain: int = GAIN) -> list[tuple[np.ndarray, ...]]:
+def rate_of(gain: int) -> Rate:
+    return Rate(gain=gain, z_step=37, z_tables=0, offsets=np.arange(41) * 50)
+
+
+RATE = rate_of(5000)
+
+
+def walked(model: ExactContext, z: np.ndarray, y: np.ndarray, rate: Rate = RATE) -> list[tuple[np.ndarray, ...]]:
     """Every step of coding a y that is known."""
     filled = np.zeros_like(y)
     steps = []
-    for where, means, tables in model.walk(z, filled, gain):
+    for where, means, tables in model.walk(z, filled, rate):
         filled[where] = y[where]
         steps.append((where, means, tables))
     return steps
@@ -100,18 +107,19 @@ def plain_context(model: ExactContext) -> tuple[dict, dict]:
 def test_every_step_equals_plain_integers(seed: int, width: int, gain: int, blocks: int) -> None:
     model = context_of(seed, blocks)
     z, y = latents(seed, 1, width, largest=int(2 ** np.random.default_rng(seed).uniform(0, 24)))
-    steps = walked(model, z, y, gain)
+    rate = rate_of(gain)
+    steps = walked(model, z, y, rate)
     entropy, arrays = plain_context(model)
     upcoming = iter(steps)
 
-    def decode(scales: list[int]) -> list[int]:
+    def decode(scales: list[int]) -> tuple[list[int], list[int]]:
         where, _, tables = next(upcoming)
         below = model.thresholds[:, None] <= np.array(scales)
         np.testing.assert_array_equal(tables, below.sum(axis=0))
-        return y[where].tolist()
+        return y[where].tolist(), tables.tolist()
 
-    p = reference_decoder.hyper_synthesis(z.tolist(), entropy, arrays)
-    assert reference_decoder.decode_in_steps(p, entropy, arrays, gain, decode) == y.tolist()
+    p = reference_decoder.hyper_synthesis(z.tolist(), entropy, arrays, rate)
+    assert reference_decoder.decode_in_steps(p, entropy, arrays, rate, decode) == y.tolist()
 
 
 def test_every_element_is_coded_once_and_every_step_codes_one_of_each_2x2_square() -> None:
@@ -138,7 +146,7 @@ def test_a_symbol_changes_later_steps_only(changed: int) -> None:
 def test_y_is_not_looked_at_before_its_step_is_answered() -> None:
     model, (z, y) = context_of(5), latents(5)
     prepared = y.copy()
-    known = [step.means.copy() for step in model.walk(z, prepared, GAIN)]  # every symbol stands in y from the start
+    known = [step.means.copy() for step in model.walk(z, prepared, RATE)]  # every symbol stands in y from the start
     for means, (_, expected, _) in zip(known, walked(model, z, y), strict=True):
         np.testing.assert_array_equal(means, expected)
 

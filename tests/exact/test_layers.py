@@ -15,6 +15,7 @@ from regcodec.codec.model import Model
 from regcodec.errors import DamagedFileError
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior
 from regcodec.exact.layers import FLOAT32_EXACT, FLOAT64_EXACT, IntegerLayer
+from regcodec.exact.rate import Rate
 from tests import reference_decoder
 
 
@@ -186,11 +187,14 @@ def test_means_and_tables_of_the_pack_equal_plain_integers(
     draw = np.random.default_rng(seed)
     largest = int(2 ** draw.uniform(0, 29))
     z = draw.integers(-largest, largest + 1, (model.entropy.channels[0], height, width)).astype(np.int32)
-    gain = model.quality(row).gain
-    means, tables = model.entropy.parameters(z, gain)
+    rate = model.rates.rate(row)
+    means, tables = model.entropy.parameters(z, rate)
     arrays = {name: reference_decoder.exact_integers(a) for name, a in model.pack.arrays().items()}
     expected = np.array(
-        reference_decoder.entropy_parameters(z.tolist(), model.pack.codec["entropy"], arrays, gain), np.float64
+        reference_decoder.entropy_parameters(
+            z.tolist(), model.pack.codec["entropy"], arrays, reference_decoder.Quality(row, model.pack.codec, arrays)
+        ),
+        np.float64,
     )
     scales, expected_means = np.split(expected, 2)
     np.testing.assert_array_equal(means, expected_means)
@@ -235,5 +239,5 @@ def test_parameters_are_clamped_before_the_gain() -> None:
     )
     model = hyperprior(layers=(layer,))
     model.validate()
-    means, _ = model.parameters(np.full((3, 1, 1), 2**29, np.int32), 1 << 20)
+    means, _ = model.parameters(np.full((3, 1, 1), 2**29, np.int32), Rate(1 << 20, 64, 0, np.zeros(1, int)))
     assert means.item() == PARAMETER_LIMIT << 8

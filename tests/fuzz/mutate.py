@@ -173,7 +173,7 @@ class Mutator:
         """Put freely chosen symbols, coded without a mistake, into a file of one tile."""
         width, height = (int(parts.values[side]) for side in ("width", "height"))
         row = int(parts.values["quality"])
-        if width * height > REPAIRED_PIXELS or row >= len(self.model.qualities):
+        if width * height > REPAIRED_PIXELS or row >= len(self.model.rates.gains):
             return
         z_shape = self.model.z_shape(width, height)
         if z_shape[1] * z_shape[2] > 32:
@@ -183,7 +183,7 @@ class Mutator:
         z = numbers.integers(-reach, reach + 1, z_shape, dtype=np.int32)
         z[numbers.random(z.shape) < draw.random()] = 0
         coder = SymbolEncoder()
-        coder.encode(z.ravel(), self.model.z_table_indices(z.shape), self.model.z_tables)
+        coder.encode(z.ravel(), self.model.z_table_indices(z.shape, row), self.model.z_tables)
         y = np.zeros(self.model.y_shape(z_shape), np.int32)
         share, reach = draw.random() ** 4, 1 << draw.choice((1, 6, 12, 20, 29))
         for where, _means, tables in self.model.walk(z, y, row):

@@ -116,9 +116,9 @@ def with_escapes(model: Model) -> bytes:
     far = [sign * 2**bits + 1 for bits in (9, 13, 15, 16, 17, 20, 24) for sign in (1, -1)]
     z.ravel()[:] = [*far, 2**29, -(2**29)]
     y.ravel()[::16] = np.linspace(-800, 800, y.size // 16).astype(np.int32)
-    _, tables = model.entropy.parameters(z, model.quality(0).gain)
+    _, tables = model.entropy.parameters(z, model.rates.rate(0))
     coder = SymbolEncoder()
-    coder.encode(z.ravel(), model.z_table_indices(z.shape), model.z_tables)
+    coder.encode(z.ravel(), model.z_table_indices(z.shape, 0), model.z_tables)
     coder.encode(y.ravel(), tables.ravel(), model.y_tables)
     payload = symbols_crc(z, y) + coder.finish()
     return write_rgc(RgcFile(bytes.fromhex(model.pack.id), 0, 128, 64, Layout.RGB, (Chunk(b"S", payload),)))

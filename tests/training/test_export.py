@@ -83,8 +83,9 @@ def test_a_pack_read_back_gives_the_same_output_within_1e_4(
         medians = model.entropy.medians / (1 << model.entropy.z_bits)
         _, means = network.h_s(torch.from_numpy(z_symbols + medians[:, None, None])[None].float()).chunk(2, 1)
         assert means.abs().max() > 0.05
-        gain = model.quality(1).gain
-        exact, _ = model.entropy.parameters(z_symbols, gain)
+        rate = model.rates.rate(model.rates.row(model.qualities[1]))
+        gain = rate.gain
+        exact, _ = model.entropy.parameters(z_symbols, rate)
     assert network.lambdas == TINY.lambdas
     torch.testing.assert_close(network.gains()[1].item(), gain / 4096, atol=1e-4, rtol=0)
     np.testing.assert_allclose((means[0] * gain / 4096).numpy(), exact / 4096, atol=0.002)
@@ -93,7 +94,7 @@ def test_a_pack_read_back_gives_the_same_output_within_1e_4(
 def test_training_goes_on_from_a_pack(runs: dict[str, Path], paths: RunPaths, tmp_path: Path, silent: Console) -> None:
     target = tmp_path / "a.rgm"
     export_checkpoint(runs["vanilla"], target, force=False, console=silent)
-    config = replace(TINY, steps=1, lr=1e-30, lr_aux=1e-30, ema=0.0)
+    config = replace(TINY, steps=1, lr=1e-30, lr_aux=1e-30, lr_rates=1e-30, ema=0.0)
     run = train(config, replace(paths, init=target), device="cpu", console=silent)
     network, _, _ = checkpoint_network(run)
     for name, value in load_network(target).state_dict().items():

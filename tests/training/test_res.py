@@ -67,7 +67,7 @@ def pack(request: pytest.FixtureRequest, made: dict[str, tuple[Path, Path]]) -> 
 def test_decoded_symbols_are_the_encoders_for_any_size(pack: Path, width: int, height: int) -> None:
     model = Model.open(pack, threads=1)
     pixels = render(5, width, height)
-    z, y, _ = encode_symbols(pixels, model, 1, Stopwatch())
+    z, y, _ = encode_symbols(pixels, model, model.rates.row(model.qualities[1]), Stopwatch())
     data = encode_pixels(pixels, model, model.qualities[1])
     decoded_z, decoded_y, _ = decode_symbols(read_rgc(data), model, Stopwatch())
     np.testing.assert_array_equal(decoded_z, z)
@@ -104,15 +104,16 @@ def test_a_pack_read_back_gives_the_same_output_within_1e_4(pack: Path) -> None:
 def test_the_float_network_and_the_integers_agree_on_rate_and_picture(pack: Path) -> None:
     network, model = load_network(pack), Model.open(pack, threads=1)
     pixels = render(9, 128, 128)
-    for row in range(2):
+    for place, quality in enumerate(model.qualities):
+        row = model.rates.row(quality)
         with torch.no_grad():
             x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
-            estimate = network(x, torch.tensor([row]))
+            estimate = network(x, torch.tensor([place]))
         z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-        bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape))
+        bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
         bits += sum(model.y_tables.ideal_bits(y[s.where], s.tables) for s in model.walk(z, y, row))
         assert 0.95 < bits / estimate.bits.item() < 1.003  # the tables' tails are cheaper than the float model's floor
-        decoded = decode_pixels(encode_pixels(pixels, model, model.qualities[row]), model)
+        decoded = decode_pixels(encode_pixels(pixels, model, quality), model)
         shown = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
         assert np.abs(decoded - shown).mean() < 0.2
 
@@ -233,7 +234,7 @@ def test_a_res_context_goes_on_from_a_trained_res_hyper(
     made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
 ) -> None:
     hyper = made["res-hyper"][1]
-    config = replace(TINY, network=SMALL["res-context"], steps=1, lr=1e-30, lr_aux=1e-30, ema=0.0)
+    config = replace(TINY, network=SMALL["res-context"], steps=1, lr=1e-30, lr_aux=1e-30, lr_rates=1e-30, ema=0.0)
     network, _, _ = checkpoint_network(train(config, replace(paths, init=hyper), device="cpu", console=silent))
     for name, value in load_network(hyper).state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], value, msg=name)
@@ -241,7 +242,7 @@ def test_a_res_context_goes_on_from_a_trained_res_hyper(
 
 def test_training_goes_on_from_a_pack(made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console) -> None:
     pack = made["res-context"][1]
-    config = replace(TINY, network=SMALL["res-context"], steps=1, lr=1e-30, lr_aux=1e-30, ema=0.0)
+    config = replace(TINY, network=SMALL["res-context"], steps=1, lr=1e-30, lr_aux=1e-30, lr_rates=1e-30, ema=0.0)
     network, _, _ = checkpoint_network(train(config, replace(paths, init=pack), device="cpu", console=silent))
     for name, value in load_network(pack).state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], value, msg=name)

@@ -19,4 +19,4 @@ class Hyperprior(LatentCodec, MeanScaleHyperprior):
 
     def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
         MeanScaleHyperprior.__init__(self, config.N, config.M)
-        self.add_gains(config, lambdas)
+        self.add_rates(config, lambdas)

@@ -8,9 +8,14 @@
                          |
                      y_hat = q/g + mean --g_s--> x_hat [B,3,H,W]
 
-The gain g is the inverse of the quantization step, one number per quality; entropy parameters are scaled with it
-(papers/variable-rate-abstract.txt; DESIGN section 6). A fixed-rate model has g = 1. Scales have the lower bound 0.11 of
-CompressAI's `GaussianConditional`.
+The gain g is the inverse of the quantization step, one number per quality; entropy parameters are scaled with it. A
+fixed-rate model has g = 1. Where the configuration asks for them, z has a step of its own per quality, and symbols
+that are not zero are moved towards zero by an offset per quality and scale:
+
+    z_hat = step * round((z - median) / step) + median        y_hat = (q - sign(q) * offset + g*mean) / g
+
+Source: papers/variable-rate-abstract.txt (Kamisli, Racape, Choi 2024); DESIGN section 6. Scales have the lower bound
+0.11 of CompressAI's `GaussianConditional`.
 """
 
 from __future__ import annotations
@@ -18,13 +23,20 @@ from __future__ import annotations
 import math
 
 import torch
+from compressai.entropy_models import EntropyBottleneck
 from compressai.models import CompressionModel
-from compressai.ops import quantize_ste
+from compressai.ops import LowerBound, quantize_ste
 from torch import Tensor, nn
 
 from regcodec.codec.tiles import Tiling
 from regcodec.config import NetworkConfig
 from regcodec.training.networks.estimate import Estimate
+from regcodec.training.scales import SCALES
+
+RATE_PARAMETERS = ("log_gain", "log_z_step", "offsets")
+"""What there is one of for each rate."""
+OFFSET_BINS = 32  # of the scales, which have a table each
+FIRST_OFFSET = 0.02
 
 
 class LatentCodec(CompressionModel):
@@ -34,13 +46,21 @@ class LatentCodec(CompressionModel):
     tiling: Tiling
     """Halos of at least the reach of g_a and g_s."""
 
-    def add_gains(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
-        """Add `log_gain` [Q]; called when the modules are made."""
+    def add_rates(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
+        """Add what there is one of for each rate; called when the modules are made.
+
+        log_gain [Q]; log_z_step [Q]; offsets [Q, bins of the scale], in steps.
+        """
         self.config = config
         self.lambdas = lambdas
         middle = math.exp(sum(math.log(v) for v in lambdas) / len(lambdas))
         gains = torch.tensor([0.5 * math.log(v / middle) for v in lambdas])
         self.log_gain = nn.Parameter(gains, requires_grad=len(lambdas) > 1)
+        if config.hyper_step:
+            self.log_z_step = nn.Parameter(torch.zeros(len(lambdas)))
+        if config.offsets:
+            self.offsets = nn.Parameter(torch.full((len(lambdas), OFFSET_BINS), FIRST_OFFSET))
+            self.least_offset = LowerBound(0)
 
     def gains(self) -> Tensor:
         """Return the gain of each quality, [Q], positive."""
@@ -51,32 +71,72 @@ class LatentCodec(CompressionModel):
 
         surrogate: "noise" and "mixed" as in `config.TrainConfig`; "round" is what the codec does.
         """
-        gain = self.gains()[quality].view(-1, 1, 1, 1)
         y = self.g_a(x)
         z = self.h_a(y)
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
-            z_hat, z_likelihood = self._code_z(z, surrogate)
-        y_hat, y_likelihood = self._code_y(y, self.h_s(z_hat), gain, surrogate)
+            z_hat, z_likelihood = self._code_z(z, quality, surrogate)
+        y_hat, y_likelihood = self._code_y(y, self.h_s(z_hat), quality, surrogate)
         x_hat = self.g_s(y_hat).float()
         return Estimate(x_hat, _bits(y_likelihood), _bits(z_likelihood))
 
-    def _code_z(self, z: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+    def _code_z(self, z: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+        medians = self.entropy_bottleneck.quantiles[:, 0, 1].detach().view(1, -1, 1, 1)
+        if self.config.hyper_step:
+            return self._code_z_in_steps(z, medians, self.log_z_step[quality].exp().view(-1, 1, 1, 1), surrogate)
         z_hat, likelihood = self.entropy_bottleneck(z, training=surrogate != "round")
         if surrogate == "mixed":
-            medians = self.entropy_bottleneck.quantiles[:, 0, 1].detach().view(1, -1, 1, 1)
             z_hat = quantize_ste(z - medians) + medians
         return z_hat, likelihood
 
-    def _code_y(self, y: Tensor, parameters: Tensor, gain: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+    def _code_z_in_steps(self, z: Tensor, medians: Tensor, step: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+        steps = (z - medians) / step
+        rounded = quantize_ste(steps) * step + medians
+        noisy = rounded if surrogate == "round" else (steps + torch.empty_like(z).uniform_(-0.5, 0.5)) * step + medians
+        likelihood = self.entropy_bottleneck.likelihood_lower_bound(interval(self.entropy_bottleneck, noisy, step))
+        return (noisy if surrogate == "noise" else rounded), likelihood
+
+    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
         """Return y_hat and the likelihoods; `parameters` [B, 2M, ...] are the scales and means of h_s."""
         scales, means = parameters.chunk(2, 1)
+        gain = self.gains()[quality].view(-1, 1, 1, 1)
         with torch.autocast(y.device.type, enabled=False):
             scales, means, y = scales.float() * gain, means.float() * gain, y * gain
             y_hat, likelihood = self.gaussian_conditional(y, scales, means, training=surrogate != "round")
-            if surrogate == "mixed":
-                y_hat = quantize_ste(y - means) + means
+            if surrogate != "noise":
+                symbols = quantize_ste(y - means)
+                y_hat = symbols + means - self.shift(symbols.detach(), scales, quality)
             return y_hat / gain, likelihood
+
+    def shift(self, symbols: Tensor, scales: Tensor, quality: Tensor) -> Tensor:
+        """Return sign(q) * offset of symbols [B, M, ...] coded with `scales`: what decoding takes from them."""
+        shift = torch.zeros_like(symbols)
+        if not self.config.offsets:
+            return shift
+        where = symbols.nonzero(as_tuple=True)
+        offsets = self.offset_bins()[quality[where[0]], offset_bin(scales.detach()[where])]
+        return shift.index_put(where, symbols[where].sign() * offsets)
+
+    def offset_bins(self) -> Tensor:
+        """Return the offsets, [Q, bins], not below zero."""
+        offsets: Tensor = self.least_offset(self.offsets)
+        return offsets
+
+
+def interval(bottleneck: EntropyBottleneck, z: Tensor, step: Tensor) -> Tensor:
+    """Return the probability that the prior gives an interval of one step around z [B, C, h, w]; step [B, 1, 1, 1]."""
+    rows, half = (t.expand_as(z).transpose(0, 1).flatten(1)[:, None] for t in (z, step / 2))
+    lower = bottleneck._logits_cumulative(rows - half, stop_gradient=False)
+    upper = bottleneck._logits_cumulative(rows + half, stop_gradient=False)
+    side = -torch.sign(lower + upper).detach()
+    probability = (torch.sigmoid(side * upper) - torch.sigmoid(side * lower)).abs()
+    return probability.view(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
+
+
+def offset_bin(scales: Tensor) -> Tensor:
+    """Return the bin of the offsets for scales after the gain, int64."""
+    index = torch.log(scales.clamp(SCALES[0], SCALES[-1]) / SCALES[0]) / math.log(SCALES[1] / SCALES[0])
+    return index.round().long() // (len(SCALES) // OFFSET_BINS)
 
 
 def _bits(likelihood: Tensor) -> Tensor:

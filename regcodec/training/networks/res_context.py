@@ -42,8 +42,8 @@ class ResContext(ResHyper):
         self.context = Context(config)
         self.register_buffer("masks", _masks(config.M), persistent=False)
 
-    def _code_y(self, y: Tensor, parameters: Tensor, gain: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
-        device = y.device.type
+    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+        device, gain = y.device.type, self.gains()[quality].view(-1, 1, 1, 1)
         repeats = (1, y.shape[2] // 2, y.shape[3] // 2)
         entered = self.context.enter_z(parameters)
         with torch.autocast(device, enabled=False):
@@ -56,11 +56,12 @@ class ResContext(ResHyper):
             mask = self.masks[step].repeat(repeats)
             with torch.autocast(device, enabled=False):
                 scale, mean = ((first + added.float()) * gain).chunk(2, 1)
-                decoded = y + noise if surrogate == "noise" else quantize_ste(y - mean) + mean
+                symbols = quantize_ste(y - mean)
+                decoded = symbols + mean - self.shift(mask * symbols.detach(), scale, quality)
                 scales, means = scales + mask * scale, means + mask * mean
-                y_hat = y_hat + mask * decoded / gain
+                y_hat = y_hat + mask * (y + noise if surrogate == "noise" else decoded) / gain
         with torch.autocast(device, enabled=False):
-            coded = y_hat * gain if surrogate == "round" else y + noise
+            coded = quantize_ste(y - means) + means if surrogate == "round" else y + noise
             likelihood = self.gaussian_conditional._likelihood(coded, scales, means)
             return y_hat, self.gaussian_conditional.likelihood_lower_bound(likelihood)
 

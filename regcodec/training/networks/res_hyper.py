@@ -61,7 +61,7 @@ class ResHyper(LatentCodec):
             nn.LeakyReLU(),
             nn.Conv2d(Z, 2 * M, 3, padding=1),
         )
-        self.add_gains(config, lambdas)
+        self.add_rates(config, lambdas)
 
 
 def _rounded_up(reach: int, multiple: int) -> int:

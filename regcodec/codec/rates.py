@@ -1,0 +1,108 @@
+"""The rates of a pack: what a file's quality row means, and which row a value of -q is.
+
+A pack with one gain for each trained lambda has those rows. One with a grid has `per_q` rows to a unit of q, all from
+integers in the pack:
+
+    row i      q = first + i / per_q, lambda between those trained      gains [G], entries [G]
+    entry c    coarse, many rows share one                              z_steps [C], offsets [C, tables of y], z tables
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regcodec.codec.pack import Pack
+from regcodec.config import lambda_of_quality
+from regcodec.errors import DamagedFileError, UsageError
+from regcodec.exact.hyperprior import LARGEST_GAIN, LARGEST_Z_STEP
+from regcodec.exact.rate import Rate
+
+MOST_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The quality table; a row is what an .rgc file's header names."""
+
+    name: str
+    qualities: tuple[float, ...]
+    """q of each row, rising."""
+    trained: tuple[float, ...]
+    """Those of them that the pack was trained for, or that lie nearest."""
+    gains: npt.NDArray[np.int64]
+    entries: npt.NDArray[np.int64]
+    z_steps: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    z_channels: int
+
+    @classmethod
+    def of(cls, pack: Pack, arrays: dict[str, npt.NDArray[Any]], *, z_channels: int, y_tables: int) -> Rates:
+        """Return the rates of a pack; `arrays` are those of entropy.npz."""
+        trained = tuple(row.q for row in pack.qualities)
+        grid = pack.codec.get("rates")
+        if grid is None:
+            gains = np.array([row.gain for row in pack.qualities], np.int64)
+            unit = 1 << int(pack.codec["entropy"]["z_bits"])
+            entries, offsets = np.zeros(len(gains), np.int64), np.zeros((1, y_tables), np.int64)
+            return cls(pack.name, trained, trained, gains, entries, np.array([unit]), offsets, z_channels)
+        gains = arrays["gains"].astype(np.int64)
+        first, per_q = float(grid["first"]), int(grid["per_q"])
+        qualities = tuple(round(first + i / per_q, 6) for i in range(len(gains)))
+        entries, z_steps, offsets = (arrays[name].astype(np.int64) for name in ("entries", "z_steps", "offsets"))
+        nearest = tuple(min(qualities, key=lambda value: abs(value - q)) for q in trained)
+        return cls(pack.name, qualities, nearest, gains, entries, z_steps, offsets, z_channels)
+
+    @property
+    def continuous(self) -> bool:
+        """Return whether a value of q between two rows stands for the nearer one."""
+        return len(self.qualities) > len(self.trained)
+
+    def row(self, q: float) -> int:
+        """Return the row for a value of -q."""
+        low, high = self.qualities[0], self.qualities[-1]
+        nearest = int(np.abs(self._grid - q).argmin()) if np.isfinite(q) else 0
+        if (self.continuous and low <= q <= high) or abs(self.qualities[nearest] - q) < 1e-6:
+            return nearest
+        listed = f"qualities from {low:g} to {high:g}" if self.continuous else self._listed()
+        raise UsageError(f"-q {q:g}: pack {self.name} has {listed}.")
+
+    def lambda_of(self, row: int) -> float:
+        """Return lambda of a row, in bits per pixel and unit of MSE on 0..255."""
+        return lambda_of_quality(self.qualities[row])
+
+    def rate(self, row: int) -> Rate:
+        """Return what decoding needs to know of a row that a file names."""
+        if row >= len(self.gains):
+            raise DamagedFileError(f"the file names quality row {row}; pack {self.name} has {len(self.gains)}.")
+        entry = int(self.entries[row])
+        return Rate(int(self.gains[row]), int(self.z_steps[entry]), entry * self.z_channels, self.offsets[entry])
+
+    def validate(self, *, y_tables: int, z_tables: int, parameter_bits: int) -> None:
+        """Raise `DamagedFileError` unless every row is usable."""
+        rows, coarse = len(self.gains), len(self.z_steps)
+        well_formed = (
+            1 <= rows <= MOST_ROWS
+            and self.gains.shape == self.entries.shape == (rows,)
+            and self.z_steps.shape == (coarse,)
+            and self.offsets.shape == (coarse, y_tables)
+            and z_tables == coarse * self.z_channels
+            and bool(((self.gains >= 1) & (self.gains <= LARGEST_GAIN)).all())
+            and bool(((self.entries >= 0) & (self.entries < coarse)).all())
+            and bool(((self.z_steps >= 1) & (self.z_steps <= LARGEST_Z_STEP)).all())
+            and bool(((self.offsets >= 0) & (self.offsets < 1 << parameter_bits)).all())
+            and bool((np.diff(self._grid) > 0).all())
+        )
+        if not well_formed:
+            raise DamagedFileError("the pack's quality table is not well formed.")
+
+    @cached_property
+    def _grid(self) -> npt.NDArray[np.float64]:
+        return np.array(self.qualities)
+
+    def _listed(self) -> str:
+        return "the qualities " + ", ".join(f"{value:g}" for value in self.qualities)

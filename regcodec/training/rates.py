@@ -1,0 +1,84 @@
+"""The rates that a network was trained for, and those between them, as the integers of a pack (`codec.rates`).
+
+Between trained rates the logarithms of gain and step of z and the offsets lie on straight lines over q.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regcodec.config import quality_of_lambda
+from regcodec.exact.hyperprior import LARGEST_GAIN
+from regcodec.training.networks.latents import OFFSET_BINS, LatentCodec
+from regcodec.training.scales import SCALES
+
+GAIN_BITS = 12
+PER_Q = 100
+"""Rows to a unit of q."""
+ENTRIES_PER_Q = 4
+"""Coarse entries to a unit of q, so that a trained rate of CompressAI's table has one of its own."""
+
+
+@dataclass(frozen=True)
+class RateGrid:
+    """Rows and coarse entries; `declared` is what codec.json says of them, None for a model of one rate."""
+
+    gains: npt.NDArray[np.int64]
+    entries: npt.NDArray[np.int64]
+    z_steps: npt.NDArray[np.float64]
+    offsets: npt.NDArray[np.float64]
+    """[entries, tables of y], in steps."""
+    declared: dict[str, Any] | None
+
+    def arrays(self, z_bits: int, parameter_bits: int) -> dict[str, npt.NDArray[Any]]:
+        """Return what entropy.npz holds of the rates; nothing for a model of one rate."""
+        if self.declared is None:
+            return {}
+        return {
+            "gains": self.gains.astype(np.int32),
+            "entries": self.entries.astype(np.uint8),
+            "z_steps": integer_steps(self.z_steps, z_bits).astype(np.int32),
+            "offsets": np.rint(np.ldexp(self.offsets, parameter_bits)).astype(np.int16),
+        }
+
+
+def rate_grid(network: LatentCodec) -> RateGrid:
+    """Return the rates of a trained network."""
+    trained = np.array([quality_of_lambda(value) for value in network.lambdas])
+    rows = int(np.floor((trained[-1] - trained[0]) * PER_Q + 1e-6)) + 1
+    q = trained[0] + np.arange(rows) / PER_Q
+    log_gain = np.interp(q, trained, network.log_gain.detach().double().numpy())
+    gains = np.clip(np.rint(np.ldexp(np.exp(log_gain), GAIN_BITS)), 1, LARGEST_GAIN).astype(np.int64)
+    has_entries = rows > 1 and (network.config.hyper_step or network.config.offsets)
+    entries = np.rint(np.arange(rows) * ENTRIES_PER_Q / PER_Q).astype(np.int64) if has_entries else np.zeros(rows, int)
+    centres = trained[0] + np.arange(entries[-1] + 1) / ENTRIES_PER_Q
+    return RateGrid(
+        gains,
+        entries,
+        _steps(network, trained, centres),
+        _offsets(network, trained, centres),
+        {"first": float(trained[0]), "per_q": PER_Q} if rows > 1 or network.config.offsets else None,
+    )
+
+
+def integer_steps(steps: npt.NDArray[np.float64], z_bits: int) -> npt.NDArray[np.int64]:
+    """Return steps of z in units of 2^-z_bits."""
+    return np.maximum(np.rint(np.ldexp(steps, z_bits)), 1).astype(np.int64)
+
+
+def _steps(network: LatentCodec, trained: npt.NDArray[Any], centres: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    if not network.config.hyper_step:
+        return np.ones(len(centres))
+    return np.exp(np.interp(centres, trained, network.log_z_step.detach().double().numpy()))
+
+
+def _offsets(network: LatentCodec, trained: npt.NDArray[Any], centres: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    if not network.config.offsets:
+        return np.zeros((len(centres), len(SCALES)))
+    bins = network.offset_bins().detach().double().numpy()
+    rows = np.stack([np.interp(centres, trained, column) for column in bins.T], axis=1)
+    return np.repeat(np.minimum(rows, 0.5), len(SCALES) // OFFSET_BINS, axis=1)
