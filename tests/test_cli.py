@@ -189,7 +189,10 @@ def test_an_existing_output_is_left_alone_without_force(
     call += ["--model", "tiny"] if command == "encode" else []
     result = run(*call)
     assert result.exit_code == 2
-    assert result.stderr == f"Error: {target}: exists already. Pass --force to replace it, --skip-existing to leave it as it is.\n"
+    assert (
+        result.stderr
+        == f"Error: {target}: exists already. Pass --force to replace it, --skip-existing to leave it as it is.\n"
+    )
     assert target.read_bytes() == b"precious"
     assert run(*call, "--force").exit_code == 0
     assert target.read_bytes() != b"precious"
@@ -291,8 +294,16 @@ def test_a_picture_that_cannot_be_coded_gives_a_sentence_and_no_file(
         (["verify", "PICTURE"], 3, "not an .rgc file."),
         (["verify", "BAD/cut-in-chunk.rgc"], 3, "truncated"),
         (["verify", "BAD/flip-in-chunk.rgc"], 3, "CRC"),
-        (["verify", "BAD/newer-version.rgc"], 3, "format version 2, this program reads 1. Update regcodec; if that does not help, the file is damaged."),
-        (["info", "BAD/newer-version.rgc"], 3, "format version 2, this program reads 1. Update regcodec; if that does not help, the file is damaged."),
+        (
+            ["verify", "BAD/newer-version.rgc"],
+            3,
+            "format version 2, this program reads 1. Update regcodec; if that does not help, the file is damaged.",
+        ),
+        (
+            ["info", "BAD/newer-version.rgc"],
+            3,
+            "format version 2, this program reads 1. Update regcodec; if that does not help, the file is damaged.",
+        ),
         (["verify", "BAD/unknown-pack.rgc"], 4, "needs pack 0123456789abcdef, not found. Packs here: tiny ("),
         (["decode", "BAD/unknown-pack.rgc", "-o", "FOLDER/o.png", "--model", "tiny"], 4, "needs pack 0123456789abcdef"),
         (["verify", "BAD/too-large.rgc"], 5, "65535x65535"),

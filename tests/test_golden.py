@@ -46,7 +46,9 @@ def test_no_golden_file_is_missing(expected: dict[str, np.ndarray]) -> None:
     assert len(BAD) >= 30
 
 
-@pytest.mark.parametrize(("name", "tile"), [*((name, 0) for name in FILES), ("tiles.rgc", 17), ("tiles.rgc", TILES - 1)])
+@pytest.mark.parametrize(
+    ("name", "tile"), [*((name, 0) for name in FILES), ("tiles.rgc", 17), ("tiles.rgc", TILES - 1)]
+)
 def test_golden_symbols_are_those_of_the_reference_decoder(name: str, tile: int, model: Model) -> None:
     data = (GOLDEN / name).read_bytes()
     z, y, _ = decode_symbols(read_rgc(data), model, Stopwatch(), tile)

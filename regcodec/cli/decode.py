@@ -18,7 +18,6 @@ from regcodec.cli.threads import model_option
 from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import UsageError, naming
 
-
 MUCH = 1 << 23
 """Pixels: to write so many takes memory that the networks must not hold meanwhile."""
 

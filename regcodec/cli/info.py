@@ -107,7 +107,10 @@ def _rgc_rows(facts: dict[str, Any]) -> Rows:
     yield "file", facts["file"]
     yield "picture", f"{facts['width']}x{facts['height']}, {colours}"
     yield "size", f"{facts['bytes']:,} bytes, {facts['bpp']:.3f} bpp"
-    yield "quality", _plain(facts["quality"]) if "quality" in facts else f"row {facts['quality_row']} of its pack's table"
+    yield (
+        "quality",
+        _plain(facts["quality"]) if "quality" in facts else f"row {facts['quality_row']} of its pack's table",
+    )
     yield "pack", f"{facts['pack']}, id {facts['pack_id']}"
     yield "tiles", str(facts["tiles"])
     yield "metadata", ", ".join(facts["metadata"]) or "none"

@@ -19,7 +19,6 @@ from regcodec.bitstream.deflate import inflate
 from regcodec.codec.pixels import Pixels
 from regcodec.errors import DamagedFileError
 
-
 BAND = 1 << 22
 """Samples that are worked on at a time, in whole rows."""
 
@@ -89,7 +88,9 @@ def write_alpha(alpha: Pixels) -> bytes:
 
 def _compressed(alpha: Pixels, number: int, *, level: int) -> bytes:
     coder = zlib.compressobj(level)
-    parts = [coder.compress(METHODS[number].apply(alpha[band], _above(alpha, band)).tobytes()) for band in _bands(alpha)]
+    parts = [
+        coder.compress(METHODS[number].apply(alpha[band], _above(alpha, band)).tobytes()) for band in _bands(alpha)
+    ]
     return b"".join([*parts, coder.flush()])
 
 
