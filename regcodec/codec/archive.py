@@ -69,10 +69,10 @@ def _refuse_odd(members: list[zipfile.ZipInfo], size: int) -> None:
 def _array(name: str, content: bytes) -> npt.NDArray[Any]:
     stream = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(stream)
+        version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
         if version != (1, 0):
             raise DamagedFileError(f"{name} has npy version {version[0]}.{version[1]}, not 1.0.")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
         raise DamagedFileError(f"{name} is not an array.") from error
     if dtype.hasobject or dtype.kind not in "iuf" or fortran:
