@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from regcodec.evaluation.sweep import Point
 
 PLOTS = ("rd.png", "rd.svg")
+UNBROKEN = 10_000
+"""Columns of output that no terminal shows: no cell is cut."""
 
 
 @click.command(name="eval")
@@ -113,9 +115,9 @@ def eval_command(
         f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} threads, "
         f"median of {repeats}; pack {own.model.pack.id}"
     )
-    wide = Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=120)
+    stdout = Console(highlight=False, width=None if Console().is_terminal else UNBROKEN)
     title = f"{own.name} on {image_set.name}"
-    print_report(wide, curves, comparisons, title=title, conditions=conditions)
+    print_report(stdout, curves, comparisons, title=title, conditions=conditions)
     if output is None:
         return
     every = [point for codec_points in points for point in codec_points]
