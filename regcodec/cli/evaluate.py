@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from regcodec.evaluation.datasets import ImageSet
     from regcodec.evaluation.sweep import Point
 
-REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
+PLOTS = ("rd.png", "rd.svg")
+UNBROKEN = 10_000
+"""Columns of output that no terminal shows: no cell is cut."""
 
 
 @click.command(name="eval")
@@ -38,7 +40,12 @@ REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
     help="Where named sets lie  [default: $REGCODEC_DATA, then the user's cache]",
 )
 @model_option
-@click.option("--anchor", "anchors", multiple=True, help="vanilla, a pack, jpeg, webp or avif; may be repeated.")
+@click.option(
+    "--anchor",
+    "anchors",
+    multiple=True,
+    help="vanilla, a pack, jpeg, webp, avif, or a published curve (CompressAI's JSON); may be repeated.",
+)
 @click.option("--qualities", help="Qualities of the pack, comma-separated  [default: all it has]")
 @click.option(
     "--repeats",
@@ -50,7 +57,7 @@ REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for points.jsonl, summary.csv and the plots; of several sets each has one below it.",
+    help="Directory for points.jsonl, summary.csv, bd.csv, report.md and the plots; of several sets each has one in it.",
 )
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing report.")
@@ -82,22 +89,26 @@ def eval_command(
     from regcodec.codec.model import Model
     from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
-    from regcodec.evaluation.report import print_report, sets_table, write_report, write_sets
-    from regcodec.evaluation.summary import average, compare, mean_of_sets, set_figures
+    from regcodec.evaluation.published import SUFFIX, read_published
+    from regcodec.evaluation.report import REPORT_FILES, print_report, sets_table, write_report, write_sets
+    from regcodec.evaluation.summary import average, compare, compare_published, mean_of_sets, set_figures
     from regcodec.files import refuse_existing
 
     path = find_pack(model)
     own = PackCodec(Model.open(path, threads=threads))
-    others = [_anchor(name, path, threads) for name in anchors]
-    names = [own.name, *(codec.name for codec in others)]
+    others = [_anchor(name, path, threads) for name in anchors if not name.endswith(SUFFIX)]
+    published = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
+    names = [own.name, *(codec.name for codec in others), *(curve[0].codec for curve in published)]
     if len(set(names)) < len(names):
         raise UsageError(
             f"the codecs {', '.join(names)} need names of their own; an anchor is the model itself or given twice."
         )
+    if published and len(datasets) > 1:
+        raise UsageError("--anchor: a published curve is of one data set; give one --dataset with it.")
     sets = [open_dataset(dataset, data_dir) for dataset in datasets]
     folders = _report_folders(output, [image_set.name for image_set in sets])
     for folder in folders:
-        for name in REPORT_FILES if _can_plot() else REPORT_FILES[:2]:
+        for name in (*REPORT_FILES, *(PLOTS if _can_plot() else ())):
             if folder.is_dir():
                 refuse_existing(folder / name, force=force)
     if output is not None and len(sets) > 1 and output.is_dir():
@@ -106,32 +117,35 @@ def eval_command(
     for quality in ladder:
         own.model.rates.row(quality)
 
-    wide = Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=120)
+    stdout = Console(highlight=False, width=None if Console().is_terminal else UNBROKEN)
     written, rows = [], []
     for place, image_set in enumerate(sets):
         points = _measure(
             [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()
         )
-        curves = [average(codec_points) for codec_points in points]
+        curves = [*(average(codec_points) for codec_points in points), *published]
         comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
+        comparisons += [compare_published(points[0], curve) for curve in published]
         rows += set_figures(image_set.name, curves[0], comparisons)
         conditions = (
             f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} "
             f"threads, median of {repeats}; pack {own.model.pack.id}"
         )
-        print_report(wide, curves, comparisons, title=f"{own.name} on {image_set.name}", conditions=conditions)
+        title = f"{own.name} on {image_set.name}"
+        print_report(stdout, curves, comparisons, title=title, conditions=conditions)
         if not folders:
             continue
-        every_point = [p for codec_points in points for p in codec_points]
-        written += write_report(folders[place], every_point, curves, comparisons, force=force)
+        folder = folders[place]
+        every = [point for codec_points in points for point in codec_points]
+        written += write_report(folder, every, curves, comparisons, title=title, conditions=conditions, force=force)
         if _can_plot():
             from regcodec.evaluation.plot import write_plot
 
-            title = f"{image_set.name}, {len(image_set.paths)} images"
-            written += write_plot(folders[place], curves, title=title, force=force)
+            shown = f"{image_set.name}, {len(image_set.paths)} images"
+            written += write_plot(folder, curves, title=shown, force=force)
     if len(sets) > 1:
         rows += mean_of_sets(rows)
-        wide.print(sets_table(rows))
+        stdout.print(sets_table(rows))
         if output is not None:
             written.append(write_sets(output, rows, force=force))
     if folders and not _can_plot():

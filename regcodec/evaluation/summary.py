@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from regcodec.errors import RegcodecError
@@ -85,18 +85,22 @@ class SetFigures:
 
 def set_figures(name: str, curve: Sequence[Average], comparisons: Sequence[Comparison]) -> list[SetFigures]:
     """Return the rows of one data set, one for each anchor; `curve` is of the codec itself."""
-    common = {
-        "set": name,
-        "images": curve[0].images,
-        "codec": curve[0].codec,
-        "bpp": fmean(row.bpp for row in curve),
-        "psnr": fmean(row.psnr for row in curve),
-    }
+    alone = SetFigures(
+        set=name,
+        images=curve[0].images,
+        codec=curve[0].codec,
+        bpp=fmean(row.bpp for row in curve),
+        psnr=fmean(row.psnr for row in curve),
+        anchor=None,
+        bd_rate_psnr=None,
+        bd_rate_ms_ssim=None,
+        bd_psnr=None,
+    )
     if not comparisons:
-        return [SetFigures(**common, anchor=None, bd_rate_psnr=None, bd_rate_ms_ssim=None, bd_psnr=None)]
+        return [alone]
     return [
-        SetFigures(
-            **common,
+        replace(
+            alone,
             anchor=comparison.anchor,
             bd_rate_psnr=comparison.bd_rate_psnr.averaged,
             bd_rate_ms_ssim=comparison.bd_rate_ms_ssim.averaged,
@@ -173,6 +177,22 @@ def compare(points: Sequence[Point], anchor_points: Sequence[Point]) -> Comparis
         bd_rate_psnr=both_ways(bd_rate, lambda point: point.psnr),
         bd_rate_ms_ssim=both_ways(bd_rate, lambda point: ms_ssim_db(point.ms_ssim)),
         bd_psnr=both_ways(bd_psnr, lambda point: point.psnr),
+    )
+
+
+def compare_published(points: Sequence[Point], anchor: Sequence[Average]) -> Comparison:
+    """BD figures of one codec against a curve of averages alone; nothing is known of its single images."""
+    curve = average(points)
+
+    def averaged(figure: Callable[..., float], quality: Callable[[Point | Average], float]) -> BdFigure:
+        return BdFigure(averaged=_figure(figure, anchor, curve, quality), per_image=None, images=0)
+
+    return Comparison(
+        codec=points[0].codec,
+        anchor=anchor[0].codec,
+        bd_rate_psnr=averaged(bd_rate, lambda point: point.psnr),
+        bd_rate_ms_ssim=averaged(bd_rate, lambda point: ms_ssim_db(point.ms_ssim)),
+        bd_psnr=averaged(bd_psnr, lambda point: point.psnr),
     )
 
 
