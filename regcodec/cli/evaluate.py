@@ -57,7 +57,7 @@ UNBROKEN = 10_000
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for points.jsonl, summary.csv, bd.csv, report.md and the plots; of several sets each has one in it.",
+    help="Directory for points.jsonl, summary.csv, bd.csv, report.md, plots; one below it for each of several.",
 )
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing report.")

@@ -61,7 +61,7 @@ def pack(request: pytest.FixtureRequest, made: dict[str, Path]) -> Path:
 def test_decoded_symbols_are_the_encoders_for_any_size(pack: Path, width: int, height: int) -> None:
     model = Model.open(pack, threads=1)
     pixels = render(5, width, height)
-    z, y, _ = encode_symbols(pixels, model, 1, Stopwatch())
+    z, y, _ = encode_symbols(pixels, model, model.rates.row(model.qualities[1]), Stopwatch())
     data = encode_pixels(pixels, model, model.qualities[1])
     decoded_z, decoded_y, _ = decode_symbols(read_rgc(data), model, Stopwatch())
     np.testing.assert_array_equal(decoded_z, z)
