@@ -1,4 +1,4 @@
-"""The mutations of the fuzzer without the fuzzer, some in every run of the suite; docs/reliability.md has the long runs."""
+"""The mutations of the fuzzer without the fuzzer, in every run of the suite; docs/reliability.md has the long runs."""
 
 from __future__ import annotations
 
