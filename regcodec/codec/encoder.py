@@ -6,6 +6,8 @@ for each tile: window of pixels -> planes -> y, z of its core -> z symbols
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from regcodec.bitstream.container import SYMBOLS, Chunk, Layout, RgcFile, write_rgc
@@ -34,17 +36,36 @@ def encode_pixels(
     clock = clock or Stopwatch()
     height, width = pixels.shape[:2]
     refuse_size(width, height, max_pixels)
-    row = model.rates.row(quality)
+    return file_bytes(pixels, model, model.rates.row(quality), latents_of(pixels, model, clock), clock, extras)
+
+
+def latents_of(pixels: Pixels, model: Model, clock: Stopwatch) -> Iterator[tuple[Latent, Latent]]:
+    """Yield z and y of each tile; they are the same at every quality."""
+    for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
+        with clock.lap("transform"):
+            latents = _latents(pixels, model, tile)
+        yield latents
+
+
+def file_bytes(
+    pixels: Pixels,
+    model: Model,
+    row: int,
+    tiles: Iterator[tuple[Latent, Latent]],
+    clock: Stopwatch,
+    extras: tuple[Chunk, ...] = (),
+) -> bytes:
+    """Return the .rgc file at a row of the quality table; of `pixels` only the shape is looked at."""
     chunks = [*extras]
-    for tile in range(len(model.grid(width, height))):
-        z, y, stream = encode_symbols(pixels, model, row, clock, tile)
+    for latents in tiles:
+        z, y, stream = code_latents(*latents, model, row, clock)
         chunks.append(Chunk(SYMBOLS, symbols_crc(z, y) + stream))
     return write_rgc(
         RgcFile(
             pack_id=bytes.fromhex(model.pack.id),
             quality=row,
-            width=width,
-            height=height,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
             layout=Layout.GREY if pixels.ndim == 2 else Layout.RGB,
             chunks=tuple(chunks),
         )
@@ -56,7 +77,12 @@ def encode_symbols(
 ) -> tuple[Symbols, Symbols, bytes]:
     """Return z symbols, y symbols and the range-coded stream of both, of one tile."""
     with clock.lap("transform"):
-        z, y = _latents(pixels, model, tile)
+        latents = _latents(pixels, model, tile)
+    return code_latents(*latents, model, row, clock)
+
+
+def code_latents(z: Latent, y: Latent, model: Model, row: int, clock: Stopwatch) -> tuple[Symbols, Symbols, bytes]:
+    """Return z symbols, y symbols and the range-coded stream of both, of the latents of a tile."""
     with clock.lap("entropy"):
         unit, z_step = 1 << model.entropy.z_bits, model.rates.rate(row).z_step
         z_symbols = np.rint((z * unit - model.entropy.medians[:, None, None]) / z_step).astype(np.int32)

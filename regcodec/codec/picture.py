@@ -20,6 +20,7 @@ from regcodec.codec.metadata import NAMES, read_blob, write_blob
 from regcodec.codec.model import Model
 from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
+from regcodec.codec.target import Target, encode_to_target
 from regcodec.codec.tiles import Box
 
 
@@ -45,9 +46,17 @@ class Picture:
 
 
 def encode_picture(
-    picture: Picture, model: Model, quality: float, *, max_pixels: int = MAX_PIXELS, clock: Stopwatch | None = None
+    picture: Picture,
+    model: Model,
+    quality: float | Target,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    clock: Stopwatch | None = None,
 ) -> bytes:
-    """Return the .rgc file of a picture. Raises what `encode_pixels` raises, and `LimitError` for huge metadata."""
+    """Return the .rgc file of a picture at a quality, or at the one that meets a target.
+
+    Raises what `encode_pixels` and `encode_to_target` raise, and `LimitError` for huge metadata.
+    """
     extras: list[Chunk] = []
     pixels = picture.pixels
     if picture.alpha is not None:
@@ -56,6 +65,11 @@ def encode_picture(
     for kind, blob in ((ICC, picture.icc), (EXIF, picture.exif), (XMP, picture.xmp)):
         if blob is not None:
             extras.append(Chunk(kind, write_blob(kind, blob)))
+    if isinstance(quality, Target):
+        seen = None if picture.alpha is None else picture.alpha > 0
+        return encode_to_target(
+            pixels, model, quality, seen=seen, max_pixels=max_pixels, clock=clock, extras=tuple(extras)
+        )
     return encode_pixels(pixels, model, quality, max_pixels=max_pixels, clock=clock, extras=tuple(extras))
 
 
