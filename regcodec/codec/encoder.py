@@ -6,7 +6,12 @@ for each tile: window of pixels -> planes -> y, z of its core -> z symbols
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from regcodec.bitstream.container import SYMBOLS, Chunk, Layout, RgcFile, write_rgc
 from regcodec.codec.model import Model
@@ -17,6 +22,24 @@ from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolEncoder
 
 
+def nearest(values: npt.NDArray[np.float64], tables: npt.NDArray[np.integer[Any]]) -> Symbols:
+    """Return the symbols nearest to g * y - mean."""
+    return np.rint(values).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What an encoder is free to choose and a decoder never notices; these are those of the plain pass."""
+
+    latents: Callable[[int], tuple[Latent, Latent]] | None = None
+    """z and y of a tile, instead of the analysis transform's."""
+    symbols: Callable[[npt.NDArray[np.float64], npt.NDArray[np.integer[Any]]], Symbols] = nearest
+    """y symbols from values [K], g * y - mean, and the tables [K] that they are coded with."""
+
+
+PLAIN = Choices()
+
+
 def encode_pixels(
     pixels: Pixels,
     model: Model,
@@ -25,6 +48,7 @@ def encode_pixels(
     max_pixels: int = MAX_PIXELS,
     clock: Stopwatch | None = None,
     extras: tuple[Chunk, ...] = (),
+    choices: Choices = PLAIN,
 ) -> bytes:
     """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q.
 
@@ -37,7 +61,7 @@ def encode_pixels(
     row = model.rates.row(quality)
     chunks = [*extras]
     for tile in range(len(model.grid(width, height))):
-        z, y, stream = encode_symbols(pixels, model, row, clock, tile)
+        z, y, stream = encode_symbols(pixels, model, row, clock, tile, choices)
         chunks.append(Chunk(SYMBOLS, symbols_crc(z, y) + stream))
     return write_rgc(
         RgcFile(
@@ -52,11 +76,11 @@ def encode_pixels(
 
 
 def encode_symbols(
-    pixels: Pixels, model: Model, row: int, clock: Stopwatch, tile: int = 0
+    pixels: Pixels, model: Model, row: int, clock: Stopwatch, tile: int = 0, choices: Choices = PLAIN
 ) -> tuple[Symbols, Symbols, bytes]:
     """Return z symbols, y symbols and the range-coded stream of both, of one tile."""
     with clock.lap("transform"):
-        z, y = _latents(pixels, model, tile)
+        z, y = choices.latents(tile) if choices.latents else analyse(pixels, model, tile)
     with clock.lap("entropy"):
         unit, z_step = 1 << model.entropy.z_bits, model.rates.rate(row).z_step
         z_symbols = np.rint((z * unit - model.entropy.medians[:, None, None]) / z_step).astype(np.int32)
@@ -67,7 +91,7 @@ def encode_symbols(
     unit, step = 1 << model.entropy.parameter_bits, model.step(row)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, row)):
         with clock.lap("entropy"):
-            y_symbols[where] = np.rint(y[where] / step - means / unit)
+            y_symbols[where] = choices.symbols(y[where] / step - means / unit, tables)
         with clock.lap("coder"):
             coder.encode(y_symbols[where], tables, model.y_tables)
     with clock.lap("coder"):
@@ -75,7 +99,7 @@ def encode_symbols(
     return z_symbols, y_symbols, stream
 
 
-def _latents(pixels: Pixels, model: Model, tile: int) -> tuple[Latent, Latent]:
+def analyse(pixels: Pixels, model: Model, tile: int) -> tuple[Latent, Latent]:
     """Return z and y of a tile's core; y is seen with the analysis halo."""
     grid = model.grid(pixels.shape[1], pixels.shape[0])
     core, window = grid.core(tile), grid.window(tile, model.tiling.analysis_halo)

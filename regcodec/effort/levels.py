@@ -1,0 +1,42 @@
+"""What `--effort 0..9` means. docs/effort.md has the measured figures; a new level is one line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regcodec.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    weights: tuple[float, ...] = ()
+    """Of `deadzone`, bits per squared step, each a candidate; from effort 4 on only tried where optimisation fails."""
+    proximal: int = 0
+    """Iterations of `optimize.proximal`."""
+    annealing: int = 0
+    """Iterations of stochastic Gumbel annealing after them (`optimize.annealing`)."""
+
+    @property
+    def needs_torch(self) -> bool:
+        return bool(self.proximal or self.annealing)
+
+
+LEVELS = (
+    Level(),
+    Level(weights=(24.0,)),
+    Level(weights=(24.0, 14.0)),
+    Level(weights=(40.0, 24.0, 17.0, 12.0, 8.0)),
+    Level(weights=(24.0,), proximal=6),
+    Level(weights=(24.0,), proximal=12),
+    Level(weights=(24.0,), proximal=30),
+    Level(weights=(24.0,), proximal=80),
+    Level(weights=(24.0,), proximal=300),
+    Level(weights=(24.0,), proximal=100, annealing=5000),
+)
+
+
+def level_of(effort: int) -> Level:
+    """Return what an effort does; raises `UsageError` for one that there is not."""
+    if isinstance(effort, bool) or not isinstance(effort, int) or not 0 <= effort < len(LEVELS):
+        raise UsageError(f"effort {effort}: a whole number from 0 to {len(LEVELS) - 1}.")
+    return LEVELS[effort]

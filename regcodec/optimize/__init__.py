@@ -1,0 +1,1 @@
+"""Per-sample optimisation of the latents at encode time, on the network of a pack in torch. Loaded only when asked for."""
