@@ -5,12 +5,13 @@ Each iteration decides all symbols of the picture at once, then asks for the gra
 the distortion in each channel (bits per squared step), lambda D is about w |k - t|^2 of a target t:
 
     t <- t + rate * (x - G / 2w - t)                            one backward pass
-    k  = argmin  w (k - t)^2 + bits(k) + temperature * Gumbel   over the nearest symbol and its two neighbours
+    k  = argmin  w (k - t)^2 + bits(k) + temperature * noise    over the nearest symbol and its two neighbours
 
 This is iterative hard thresholding (Blumensath and Davies 2008) with the code length for the penalty. Errors of
-neighbours add up, so that w is taken up to `HARD` times the curvature as the iterations end, which makes changes rare; Gumbel
-noise on the costs, cooled to nothing, makes the decisions samples as in stochastic Gumbel annealing. Unlike Adam on
-rounding surrogates no element moves that has nothing to gain. Of all symbols seen the best ones are kept.
+neighbours add up, so that w is taken up to `HARD` times the curvature as the iterations end, and twice that after
+every proposal that made things worse. Noise on the costs, cooled to nothing, lets the symbols wander first; it is
+bounded, or rare symbols would appear everywhere in flat pictures. Unlike Adam on rounding surrogates no element moves
+that has nothing to gain. Of all symbols seen the best ones are kept.
 
 w comes from one backward pass of random signs through the synthesis: E (J^T e)^2 is the diagonal of J^T J.
 """
@@ -18,6 +19,7 @@ w comes from one backward pass of random signs through the synthesis: E (J^T e)^
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,8 +30,13 @@ SOFT, HARD = 1.0, 3.0
 """First and last factor of the curvature."""
 TEMPERATURE = 1.5
 """Bits, at first."""
+RATE = 0.2
 HYPER_RATE = 0.002
 """Steps of z per bit of the gradient."""
+TOLERANCE = 1.02
+"""A proposal whose R + lambda D is above that of the state by more than this factor is taken back."""
+CAUTION, RELIEF = 2.0, 0.9
+"""Factors of the curvature after a proposal that was taken back, and after one that was not."""
 PROBE = 16
 """Largest side of y that the curvature is measured on."""
 
@@ -43,24 +50,48 @@ def proximal(
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """Return the v and u of the least R + lambda D that was seen, v with whole symbols beside the means."""
-    curvature = _curvature(objective, v, noise)
-    rate = 0.2 if iterations < 20 else 0.15
-    target, best = v, (torch.inf, v, u)
-    for i in range(iterations + 1):
+    curvature, caution = _curvature(objective, v, noise), 1.0
+    state = _State.at(objective, v, u, Proximal(None, 0.0, noise))  # the plain pass
+    best = (state.total, state.values, u.round())
+    tick()
+    for i in range(1, iterations + 1):
         done = i / iterations
-        # the plain pass decides first: its gradient starts the target, and it is what must be beaten
-        decide = Proximal(curvature * SOFT * (HARD / SOFT) ** done, TEMPERATURE * max(0.0, 1 - 1.25 * done) ** 2, noise)
-        leaf_v, leaf_u = target.detach().requires_grad_(), u.detach().requires_grad_()
-        walked = objective(leaf_v, leaf_u, decide if i else Proximal(None, 0.0, noise), rounded)
-        if walked.total.item() < best[0]:
-            best = (walked.total.item(), walked.values, u.round())
+        w = curvature * caution * SOFT * (HARD / SOFT) ** done
+        target = state.target + RATE * (state.values - state.gradient_v / (2 * w) - state.target)
+        hyper = state.u - HYPER_RATE * state.gradient_u
+        decide = Proximal(w, TEMPERATURE * max(0.0, 1 - 1.25 * done) ** 2, noise)
+        proposed = _State.at(objective, target, hyper, decide, unless=TOLERANCE * state.total)
         tick()
-        if i == iterations:
-            break
-        gradient_v, gradient_u = torch.autograd.grad(walked.total, (leaf_v, leaf_u))
-        target = target + rate * (walked.values - gradient_v / (2 * decide.curvature) - target)
-        u = u - HYPER_RATE * gradient_u
+        if proposed is None:
+            caution *= CAUTION
+            continue
+        state, caution = proposed, max(1.0, caution * RELIEF)
+        if state.total < best[0]:
+            best = (state.total, state.values, hyper.round())
     return best[1], best[2]
+
+
+@dataclass(frozen=True)
+class _State:
+    target: Tensor
+    u: Tensor
+    total: float
+    values: Tensor
+    gradient_v: Tensor
+    gradient_u: Tensor
+
+    @classmethod
+    def at(
+        cls, objective: Objective, target: Tensor, u: Tensor, decide: Proximal, *, unless: float = torch.inf
+    ) -> _State | None:
+        """Return the state of a target, None where R + lambda D is above `unless`: then no backward pass is made."""
+        leaves = target.detach().requires_grad_(), u.detach().requires_grad_()
+        walked = objective(*leaves, decide, rounded)
+        total = walked.total.item()
+        if not total <= unless:
+            return None
+        gradients = torch.autograd.grad(walked.total, leaves)
+        return cls(target, u, total, walked.values, *gradients)
 
 
 class Proximal:
@@ -87,7 +118,7 @@ class Proximal:
             cost = self.curvature * (symbols - values).square() + gaussian_bits(symbols, scale)
             if self.temperature:
                 uniform = torch.rand(cost.shape, generator=self.noise, device=cost.device)
-                cost = cost + self.temperature * torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
+                cost = cost + self.temperature * (2 * uniform - 1)
             if least is None:
                 least = cost
             else:
