@@ -23,6 +23,7 @@ from regcodec.codec.opened import model_for_decoding, model_for_encoding
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
 from regcodec.codec.reading import picture_of, read_picture
 from regcodec.codec.strip import strip as without
+from regcodec.codec.target import wanted_quality
 from regcodec.codec.writing import to_image
 from regcodec.config import STRIPPABLE
 from regcodec.errors import RegcodecError, UsageError, naming
@@ -32,8 +33,11 @@ Metadata = Literal["exif", "icc", "xmp"]
 
 def encode(
     image: Image.Image | npt.NDArray[np.uint8] | str | PathLike[str],
-    quality: float = 3.0,
+    quality: float | None = None,
     *,
+    target_size: int | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
     model: str | PathLike[str] | None = None,
     strip: Collection[Metadata] = (),
     depth: Literal[8] | None = None,
@@ -42,7 +46,9 @@ def encode(
     """Return the .rgc file of a picture.
 
     image    a Pillow image of any mode, uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], or the path of an image file
-    quality  1 to 8, one that the pack has
+    quality  1 to 8 (3 where no target is given); a pack with one rate or a few takes those alone
+    target_size, target_bpp, target_psnr
+             instead of a quality: the best file of at most so many bytes or bits per pixel, the smallest of so many dB
     model    a pack by name or file; None is the default pack
     strip    metadata to leave out: profiles after conversion to sRGB, Exif after turning the picture upright
     depth    8 reduces images of more than 8 bits a sample, which are refused otherwise
@@ -52,7 +58,8 @@ def encode(
     """
     names = _checked(strip)
     picture = _picture(image, names, depth)
-    return encode_picture(picture, model_for_encoding(_name(model), threads), quality)
+    chosen = wanted_quality(quality, size=target_size, bpp=target_bpp, psnr=target_psnr)
+    return encode_picture(picture, model_for_encoding(_name(model), threads), chosen)
 
 
 def decode(

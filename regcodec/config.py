@@ -17,6 +17,8 @@ from regcodec.errors import UsageError
 QUALITY_LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.025, 0.0483, 0.0932, 0.18)
 """lambda of q = 1 .. 8 (CompressAI's table for MSE)."""
 
+DEFAULT_QUALITY = 3.0
+
 STRIPPABLE = ("exif", "icc", "xmp")
 """Metadata that --strip and `strip=` name."""
 

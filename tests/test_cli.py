@@ -67,7 +67,8 @@ def test_encode_then_decode_gives_a_picture_of_the_same_size(run: Run, picture: 
     assert encoded.stdout == ""
     file = tmp_path / "picture.rgc"
     assert (
-        encoded.stderr == f"{file}: {file.stat().st_size:,} bytes, {file.stat().st_size * 8 / 3500:.3f} bpp, verified\n"
+        encoded.stderr
+        == f"{file}: {file.stat().st_size:,} bytes, {file.stat().st_size * 8 / 3500:.3f} bpp, q 4, verified\n"
     )
     decoded = run("decode", file, "-o", tmp_path / "back.png")
     assert decoded.exit_code == 0

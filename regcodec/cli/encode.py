@@ -7,16 +7,21 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from regcodec.cli.batch import Success, run_batch
 from regcodec.cli.plan import Job, plan
 from regcodec.cli.several import Several, batch_options
+from regcodec.cli.sizes import SIZE
 from regcodec.cli.streams import read_bytes, write_bytes
 from regcodec.cli.threads import model_option
+from regcodec.config import DEFAULT_QUALITY
 from regcodec.errors import naming
+
+if TYPE_CHECKING:
+    from regcodec.codec.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,7 @@ class Encoding:
     """What one call asks of every file."""
 
     several: Several
-    quality: float
+    quality: float | Target
     model: str | None
     depth: int | None
     verify: bool
@@ -43,10 +48,12 @@ class Encoding:
     "-q",
     "--quality",
     type=float,
-    default=3.0,
-    show_default=True,
-    help="1 to 8, from small to good; the qualities a pack has: regcodec info PACK.",
+    help="1 to 8, from small to good, in steps of 0.01; what a pack has: regcodec info PACK  "
+    f"[default: {DEFAULT_QUALITY:g}]",
 )
+@click.option("--target-size", type=SIZE, help="The best file of at most so many bytes: 40000, 40KB, 1.5MB, 64KiB.")
+@click.option("--target-bpp", type=float, help="The best file of at most so many bits per pixel.")
+@click.option("--target-psnr", type=float, help="The smallest file of at least so many dB.")
 @model_option
 @click.option(
     "--depth", type=click.Choice(["8"]), help="Reduce samples of more than 8 bits, which are refused otherwise."
@@ -63,7 +70,10 @@ def encode(
     ctx: click.Context,
     images: tuple[Path, ...],
     output: Path | None,
-    quality: float,
+    quality: float | None,
+    target_size: int | None,
+    target_bpp: float | None,
+    target_psnr: float | None,
     model: str | None,
     depth: str | None,
     verify: bool,
@@ -74,6 +84,7 @@ def encode(
 
     \b
     regcodec encode photo.png -q 3 -o photo.rgc
+    regcodec encode photo.png --target-size 40KB
     regcodec encode -r photos --out-dir small --jobs 4
     convert photo.tif png:- | regcodec encode - > photo.rgc
 
@@ -81,9 +92,11 @@ def encode(
     """
     several = Several.of(**shared)
     from regcodec.codec.reading import image_suffixes
+    from regcodec.codec.target import wanted_quality
 
+    chosen = wanted_quality(quality, size=target_size, bpp=target_bpp, psnr=target_psnr)
     encoding = Encoding(
-        several=several, quality=quality, model=model, depth=int(depth) if depth else None, verify=verify, psnr=psnr
+        several=several, quality=chosen, model=model, depth=int(depth) if depth else None, verify=verify, psnr=psnr
     )
     planned = plan(images, several.places(output, ".rgc"), recursive=several.recursive, wanted=image_suffixes)
     ctx.exit(run_batch(planned, partial(encode_file, encoding=encoding), several.manner))
@@ -91,6 +104,7 @@ def encode(
 
 def encode_file(job: Job, encoding: Encoding) -> Success:
     """Encode one file; raises `RegcodecError` and `OSError`."""
+    from regcodec.bitstream.container import read_rgc
     from regcodec.codec.opened import model_for_encoding
     from regcodec.codec.picture import decode_picture, encode_picture
     from regcodec.codec.reading import read_picture
@@ -109,10 +123,11 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     facts: dict[str, Any] = {
         "width": picture.width,
         "height": picture.height,
+        "quality": model.rates.qualities[read_rgc(encoded, every_tile=False).quality],
         "bytes": len(encoded),
         "bpp": round(8 * len(encoded) / (picture.width * picture.height), 5),
     }
-    line = f"{len(encoded):,} bytes, {facts['bpp']:.3f} bpp"
+    line = f"{len(encoded):,} bytes, {facts['bpp']:.3f} bpp, q {facts['quality']:g}"
     if encoding.verify or encoding.psnr:
         with naming(f"{job.source}: the encoded file does not decode"):
             decoded = decode_picture(encoded, model, max_pixels=several.max_pixels)

@@ -6,8 +6,7 @@ for each tile: window of pixels -> planes -> y, z of its core -> z symbols
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,23 +20,13 @@ from regcodec.codec.symbols import Symbols, symbols_crc
 from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolEncoder
 
+Quantizer = Callable[[npt.NDArray[np.float64], npt.NDArray[np.integer[Any]]], Symbols]
+"""y symbols [K] from g * y - mean [K] and the tables [K] that they are coded with: a choice no decoder notices."""
+
 
 def nearest(values: npt.NDArray[np.float64], tables: npt.NDArray[np.integer[Any]]) -> Symbols:
-    """Return the symbols nearest to g * y - mean."""
+    """Return the nearest symbols: the plain pass."""
     return np.rint(values).astype(np.int32)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What an encoder is free to choose and a decoder never notices; these are those of the plain pass."""
-
-    latents: Callable[[int], tuple[Latent, Latent]] | None = None
-    """z and y of a tile, instead of the analysis transform's."""
-    symbols: Callable[[npt.NDArray[np.float64], npt.NDArray[np.integer[Any]]], Symbols] = nearest
-    """y symbols from values [K], g * y - mean, and the tables [K] that they are coded with."""
-
-
-PLAIN = Choices()
 
 
 def encode_pixels(
@@ -48,7 +37,6 @@ def encode_pixels(
     max_pixels: int = MAX_PIXELS,
     clock: Stopwatch | None = None,
     extras: tuple[Chunk, ...] = (),
-    choices: Choices = PLAIN,
 ) -> bytes:
     """Return the .rgc file of `pixels` (uint8 [H, W, 3] or [H, W]) at a value of -q.
 
@@ -58,17 +46,37 @@ def encode_pixels(
     clock = clock or Stopwatch()
     height, width = pixels.shape[:2]
     refuse_size(width, height, max_pixels)
-    row = model.rates.row(quality)
+    return file_bytes(pixels, model, model.rates.row(quality), latents_of(pixels, model, clock), clock, extras)
+
+
+def latents_of(pixels: Pixels, model: Model, clock: Stopwatch) -> Iterator[tuple[Latent, Latent]]:
+    """Yield z and y of each tile; they are the same at every quality."""
+    for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
+        with clock.lap("transform"):
+            latents = analyse(pixels, model, tile)
+        yield latents
+
+
+def file_bytes(
+    pixels: Pixels,
+    model: Model,
+    row: int,
+    tiles: Iterator[tuple[Latent, Latent]],
+    clock: Stopwatch,
+    extras: tuple[Chunk, ...] = (),
+    quantize: Quantizer = nearest,
+) -> bytes:
+    """Return the .rgc file at a row of the quality table; of `pixels` only the shape is looked at."""
     chunks = [*extras]
-    for tile in range(len(model.grid(width, height))):
-        z, y, stream = encode_symbols(pixels, model, row, clock, tile, choices)
+    for latents in tiles:
+        z, y, stream = code_latents(*latents, model, row, clock, quantize)
         chunks.append(Chunk(SYMBOLS, symbols_crc(z, y) + stream))
     return write_rgc(
         RgcFile(
             pack_id=bytes.fromhex(model.pack.id),
             quality=row,
-            width=width,
-            height=height,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
             layout=Layout.GREY if pixels.ndim == 2 else Layout.RGB,
             chunks=tuple(chunks),
         )
@@ -76,11 +84,18 @@ def encode_pixels(
 
 
 def encode_symbols(
-    pixels: Pixels, model: Model, row: int, clock: Stopwatch, tile: int = 0, choices: Choices = PLAIN
+    pixels: Pixels, model: Model, row: int, clock: Stopwatch, tile: int = 0
 ) -> tuple[Symbols, Symbols, bytes]:
     """Return z symbols, y symbols and the range-coded stream of both, of one tile."""
     with clock.lap("transform"):
-        z, y = choices.latents(tile) if choices.latents else analyse(pixels, model, tile)
+        latents = analyse(pixels, model, tile)
+    return code_latents(*latents, model, row, clock)
+
+
+def code_latents(
+    z: Latent, y: Latent, model: Model, row: int, clock: Stopwatch, quantize: Quantizer = nearest
+) -> tuple[Symbols, Symbols, bytes]:
+    """Return z symbols, y symbols and the range-coded stream of both, of the latents of a tile."""
     with clock.lap("entropy"):
         unit, z_step = 1 << model.entropy.z_bits, model.rates.rate(row).z_step
         z_symbols = np.rint((z * unit - model.entropy.medians[:, None, None]) / z_step).astype(np.int32)
@@ -91,7 +106,7 @@ def encode_symbols(
     unit, step = 1 << model.entropy.parameter_bits, model.step(row)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, row)):
         with clock.lap("entropy"):
-            y_symbols[where] = choices.symbols(y[where] / step - means / unit, tables)
+            y_symbols[where] = quantize(y[where] / step - means / unit, tables)
         with clock.lap("coder"):
             coder.encode(y_symbols[where], tables, model.y_tables)
     with clock.lap("coder"):

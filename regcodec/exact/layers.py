@@ -93,7 +93,11 @@ class IntegerLayer:
     def _convolve(self, a: Activations) -> Activations:
         k = self.weight.shape[-1]
         _, height, width = a.shape
-        padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2))) if k > 1 else a
+        if k == 1 and self.kind == "conv":
+            acc = self._product(0, 0, a)
+            acc += self._first
+            return acc
+        padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
         acc = self._start(height, width)
         for i in range(k):
             for j in range(k):
@@ -117,8 +121,19 @@ class IntegerLayer:
 
     def _start(self, height: int, width: int) -> Activations:
         acc = np.empty((self.weight.shape[0], height, width), self.dtype)
-        acc[:] = self.bias.astype(self.dtype)[:, None, None]
+        acc[:] = self._first
         return acc
+
+    @cached_property
+    def _first(self) -> Activations:
+        """Return bias and half of the divisor, [O, 1, 1]: what every sum begins with."""
+        first: Activations = (self.bias + np.left_shift(np.int64(1), self.shift - 1)).astype(self.dtype)
+        return first[:, None, None]
+
+    @cached_property
+    def _unit(self) -> Activations:
+        unit: Activations = np.ldexp(1.0, -self.shift).astype(self.dtype)
+        return unit[:, None, None]
 
     def _product(self, i: int, j: int, source: Activations) -> Activations:
         channels, height, width = source.shape
@@ -129,14 +144,18 @@ class IntegerLayer:
         return product.reshape(-1, height, width)
 
     def _finish(self, acc: Activations) -> Activations:
-        unit = np.ldexp(1.0, -self.shift).astype(self.dtype)[:, None, None]
-        acc += np.ldexp(0.5, self.shift).astype(self.dtype)[:, None, None]
-        acc *= unit
+        acc *= self._unit
         np.floor(acc, out=acc)
         if self.slope is not None:
             num, bits = self.slope
-            leaky = np.floor(acc * num / (1 << bits) + 0.5)
-            np.copyto(acc, leaky, where=acc < 0)
+            leaky = acc * num
+            leaky *= 0.5**bits
+            leaky += 0.5
+            np.floor(leaky, out=leaky)
+            if num < 1 << bits:
+                np.maximum(acc, leaky, out=acc)  # at or above zero a gentler slope is never higher
+            else:
+                np.copyto(acc, leaky, where=acc < 0)
         return acc
 
 

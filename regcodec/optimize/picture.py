@@ -3,16 +3,18 @@
     tile: window of pixels, y_hat of the neighbours (optimised where they came before, else of the plain pass)
           -> proximal steps -> annealing -> y, z of the core
 
-`effort.search` loads this file by name and codes what `Optimizer.latents` returns with the exact path.
+`effort.search` loads this file by name and codes what `Optimizer.tiles` yields with the exact path.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from regcodec.codec.encoder import PLAIN, Choices, analyse, encode_symbols
+from regcodec.codec.encoder import analyse, code_latents
 from regcodec.codec.model import Model
 from regcodec.codec.pixels import Pixels, to_planes
 from regcodec.codec.stopwatch import Stopwatch
@@ -30,7 +32,7 @@ _networks: dict[str, LatentCodec] = {}
 
 
 class Optimizer:
-    """Of one picture at one quality; `latents` is asked for the tiles in raster order."""
+    """Of one picture at one quality."""
 
     def __init__(
         self, pixels: Pixels, model: Model, row: int, lambda_: float, level: Level, progress: Progress | None
@@ -45,10 +47,13 @@ class Optimizer:
         self._done = 0
         self._kept: dict[int, Latent] = {}
 
-    def latents(self, tile: int) -> tuple[Latent, Latent]:
-        """Return z and y of a tile."""
+    def tiles(self, plain: Iterator[tuple[Latent, Latent]]) -> Iterator[tuple[Latent, Latent]]:
+        """Yield z and y of each tile, made from those of the analysis transform."""
+        for tile, (z, y) in enumerate(plain):
+            yield self._better(tile, z, y)
+
+    def _better(self, tile: int, z: Latent, y: Latent) -> tuple[Latent, Latent]:
         noise = torch.Generator(self.device).manual_seed(SEED + tile)
-        z, y = analyse(self.pixels, self.model, tile)
         objective = Objective(
             self.network, self.model, self.row, self.lambda_, self._window(tile), bfloat16=_has_bfloat16(self.device)
         )
@@ -59,7 +64,7 @@ class Optimizer:
             v, u = anneal(objective, v, u, self.level.annealing, noise, self._tick)
         better_y, better_z = (t.cpu().numpy() for t in objective.latents(v, u))
         if len(self.grid) > 1:
-            self._kept[tile] = self._decoded(tile, Choices(latents=lambda _: (better_z, better_y)))
+            self._kept[tile] = self._decoded(better_z, better_y)
         return better_z, better_y
 
     def _window(self, tile: int) -> Window:
@@ -72,7 +77,7 @@ class Optimizer:
             if source == tile:
                 continue
             if source not in self._kept:
-                self._kept[source] = self._decoded(source, PLAIN)
+                self._kept[source] = self._decoded(*analyse(self.pixels, self.model, source))
             theirs = grid.core(source)
             part = theirs.shared(box)
             around[:, *part.slices(box, step)] = self._kept[source][:, *part.slices(theirs, step)]
@@ -90,10 +95,10 @@ class Optimizer:
             grey=self.pixels.ndim == 2,
         )
 
-    def _decoded(self, tile: int, choices: Choices) -> Latent:
-        """Return y_hat of a tile as the decoder will have it."""
-        z, y, _ = encode_symbols(self.pixels, self.model, self.row, Stopwatch(), tile, choices)
-        return self.model.y_hat(z, y, self.row)
+    def _decoded(self, z: Latent, y: Latent) -> Latent:
+        """Return y_hat of a tile's latents as the decoder will have it."""
+        symbols = code_latents(z, y, self.model, self.row, Stopwatch())
+        return self.model.y_hat(symbols[0], symbols[1], self.row)
 
     def _tensor(self, array: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)

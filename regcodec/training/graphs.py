@@ -4,10 +4,10 @@
     hyper analysis  y [1, M, 4h, 4w] -> z [1, Z, h, w]
     synthesis       y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
 
-Weights are in half precision; those of the hyper analysis, whose output is rounded coarsely, have 8 bits and a scale
-for each output channel. Initializers keep the names of CompressAI's state dict (g_a.0.weight, ..., g_a.1.beta,
-g_a.1.gamma), with beta and gamma as the normalisation uses them. Equal weights give equal bytes: nothing of the
-exporter's own (names, traces) is kept.
+Weights are in half precision; those of the hyper analysis, whose output is rounded coarsely, and of residual branches
+have 8 bits and a scale for each output channel. Initializers keep the names of CompressAI's state dict (g_a.0.weight,
+..., g_a.1.beta, g_a.1.gamma), with beta and gamma as the normalisation uses them. Equal weights give equal bytes:
+nothing of the exporter's own (names, traces) is kept.
 """
 
 from __future__ import annotations
@@ -84,14 +84,20 @@ def export_graphs(network: LatentCodec) -> dict[str, bytes]:
     image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
     return {
-        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"]),
-        "hyper_analysis.onnx": _export(_HyperAnalysis(network), latent, 4, "y", ["z"], coarse=True),
-        "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"]),
+        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"], coarse=(".branch.", ".spatial.")),
+        "hyper_analysis.onnx": _export(_HyperAnalysis(network), latent, 4, "y", ["z"], coarse=("h_a.",)),
+        "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"], coarse=(".branch.", ".spatial.")),
     }
 
 
 def _export(
-    module: nn.Module, example: Tensor, multiple: int, input_name: str, outputs: list[str], *, coarse: bool = False
+    module: nn.Module,
+    example: Tensor,
+    multiple: int,
+    input_name: str,
+    outputs: list[str],
+    *,
+    coarse: tuple[str, ...] = (),
 ) -> bytes:
     sides = {2: multiple * torch.export.Dim("height"), 3: multiple * torch.export.Dim("width")}
     with warnings.catch_warnings():
@@ -112,15 +118,19 @@ def _export(
     return _clean(model, coarse=coarse).SerializeToString(deterministic=True)
 
 
-def _clean(model: onnx.ModelProto, *, coarse: bool) -> onnx.ModelProto:
-    """Return the same computation with plain names, small weights, and nothing that only describes it."""
+def _clean(model: onnx.ModelProto, *, coarse: tuple[str, ...]) -> onnx.ModelProto:
+    """Return the same computation with plain names, small weights, and nothing that only describes it.
+
+    Convolutions whose names hold one of `coarse` get weights of 8 bits.
+    """
     names: dict[str, str] = {value.name: value.name for value in (*model.graph.input, *model.graph.output)}
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     nodes, initializers = [], []
     for place, (name, value) in enumerate(sorted(weights.items())):
         names[name] = name if "." in name else f"c{place}"
         if value.dtype == np.float32 and value.size > 1:
-            stored, node = _eight_bit(names[name], value) if coarse and value.ndim == 4 else _half(names[name], value)
+            small = value.ndim == 4 and any(part in names[name] for part in coarse)
+            stored, node = (_eight_bit if small else _half)(names[name], value)
             initializers += stored
             nodes.append(node)
         else:

@@ -1,0 +1,217 @@
+"""Continuous quality and rate control, with a pack made for all rates: from the run to the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from rich.console import Console
+
+from regcodec import encode
+from regcodec.bitstream.container import read_rgc
+from regcodec.cli.sizes import SIZE
+from regcodec.codec.decoder import decode_pixels, decode_symbols
+from regcodec.codec.encoder import encode_pixels, encode_symbols
+from regcodec.codec.model import Model
+from regcodec.codec.stopwatch import Stopwatch
+from regcodec.codec.target import Target, encode_to_target, first_reaching
+from regcodec.config import lambda_of_quality, quality_of_lambda
+from regcodec.errors import UsageError
+from regcodec.evaluation.metrics import psnr
+from regcodec.training.export import export_checkpoint
+from regcodec.training.initial import load_network
+from regcodec.training.loop import RunPaths, train
+from regcodec.training.networks.latents import LatentCodec
+from tests import reference_decoder
+from tests.images import render
+from tests.training.conftest import TINY
+from tests.training.test_res import SMALL
+
+RATES = (0.0018, 0.0067, 0.025)
+OFFSET, STEPS = 0.2, (1.5, 1.0, 0.75)
+
+
+@pytest.fixture(scope="module")
+def pack(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A res-context pack with a grid of rates, steps of z and offsets far from those a short run would find."""
+    folder, silent = tmp_path_factory.mktemp("rates"), Console(quiet=True)
+    network = replace(SMALL["res-context"], offsets=True, hyper_step=True)
+    config = replace(TINY, network=network, lambdas=RATES, steps=40, lr=1e-3, start="pca", balance="mgda", ema=0.0)
+    paths = RunPaths(run=folder / "run", data=photos, val=None, cache=photos.parent / "cache")
+    checkpoint = train(config, paths, device="cpu", console=silent)
+    state = torch.load(checkpoint, weights_only=True)
+    state["task"]["network.offsets"].fill_(OFFSET)
+    state["task"]["network.log_z_step"].copy_(torch.tensor(STEPS).log())
+    torch.save(state, checkpoint)
+    export_checkpoint(checkpoint, folder / "all.rgm", force=False, console=silent)
+    return folder / "all.rgm"
+
+
+@pytest.fixture(scope="module")
+def every(pack: Path) -> Model:
+    return Model.open(pack, threads=1)
+
+
+@pytest.fixture(scope="module")
+def network(pack: Path) -> LatentCodec:
+    return load_network(pack)
+
+
+def test_a_value_of_q_snaps_to_the_nearest_row_and_the_trained_ones_are_among_them(every: Model) -> None:
+    rates = every.rates
+    assert (len(rates.qualities), rates.qualities[0], rates.qualities[-1], rates.trained) == (401, 1.0, 5.0, (1, 3, 5))
+    assert [rates.qualities[rates.row(q)] for q in (1, 3.4, 3.404, 3.406, 5)] == [1.0, 3.4, 3.4, 3.41, 5.0]
+    for q in (0.99, 5.01, float("nan")):
+        with pytest.raises(UsageError, match="has qualities from 1 to 5"):
+            rates.row(q)
+
+
+def test_lambda_of_quality_undoes_quality_of_lambda() -> None:
+    for value in (0.001, 0.0018, 0.005, 0.0483, 0.17, 0.3):
+        assert quality_of_lambda(lambda_of_quality(quality_of_lambda(value))) == pytest.approx(quality_of_lambda(value))
+        assert lambda_of_quality(quality_of_lambda(value)) == pytest.approx(value, rel=1e-3)
+
+
+def test_gains_rise_and_coarse_entries_have_the_steps_and_offsets_of_the_network(every: Model) -> None:
+    rates = every.rates
+    assert (np.diff(rates.gains) >= 0).all()
+    assert (np.diff(rates.entries) >= 0).all()
+    for q, step in zip(rates.trained, STEPS, strict=True):
+        rate = rates.rate(rates.row(q))
+        assert rate.z_step == 64 * step
+        assert set(rate.offsets.tolist()) == {round(OFFSET * 4096)}
+
+
+@pytest.mark.parametrize("q", [1.0, 2.37, 4.9])
+def test_the_reference_decoder_reads_every_quality(every: Model, pack: Path, q: float) -> None:
+    data = encode_pixels(render(6, 100, 60), every, q)
+    z, y, _ = decode_symbols(read_rgc(data), every, Stopwatch())
+    reference_z, reference_y = reference_decoder.decode_symbols(data, pack.read_bytes())
+    np.testing.assert_array_equal(z, reference_z)
+    np.testing.assert_array_equal(y, reference_y)
+
+
+def test_the_float_network_with_steps_and_offsets_agrees_with_the_integers(every: Model, network: LatentCodec) -> None:
+    pixels = render(9, 128, 128)
+    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    for place, quality in enumerate(every.qualities):
+        row = every.rates.row(quality)
+        with torch.no_grad():
+            estimate = network(x, torch.tensor([place]))
+        z, y, _ = encode_symbols(pixels, every, row, Stopwatch())
+        bits = every.z_tables.ideal_bits(z.ravel(), every.z_table_indices(z.shape, row))
+        bits += sum(every.y_tables.ideal_bits(y[s.where], s.tables) for s in every.walk(z, y, row))
+        assert 0.95 < bits / estimate.bits.item() < 1.003
+        decoded = decode_pixels(encode_pixels(pixels, every, quality), every)
+        shown = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
+        assert np.abs(decoded - shown).mean() < 0.2
+
+
+def test_offsets_move_symbols_that_are_not_zero_towards_zero(network: LatentCodec) -> None:
+    symbols = torch.tensor([0.0, 1.0, -3.0, 0.0]).view(1, 1, 2, 2)
+    shift = network.shift(symbols, torch.ones(1, 1, 2, 2), torch.tensor([1]))
+    torch.testing.assert_close(shift, OFFSET * torch.tensor([0.0, 1.0, -1.0, 0.0]).view(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.71, 1.0])
+def test_a_target_size_is_met_by_the_best_file_that_does_not_exceed_it(every: Model, share: float) -> None:
+    pixels = render(11, 128, 96)
+    sizes = [len(encode_pixels(pixels, every, q)) for q in every.rates.qualities]
+    limit = round(sizes[0] + share * (sizes[-1] - sizes[0]))
+    data = encode_to_target(pixels, every, Target(size=limit))
+    row = read_rgc(data).quality
+    assert len(data) == sizes[row] <= limit
+    assert row == len(sizes) - 1 or sizes[row + 1] > limit
+
+
+def test_a_target_in_bits_per_pixel_counts_alpha_and_metadata_too(every: Model, pack: Path) -> None:
+    image = Image.fromarray(np.dstack([render(11, 128, 96), render(12, 128, 96, grey=True)]))
+    sizes = [len(encode(image, q, model=pack)) for q in (2.9, 3.0)]
+    data = encode(image, target_bpp=8 * (sizes[1] - 0.5) / (128 * 96), model=pack)
+    assert sizes[0] <= len(data) < sizes[1]
+
+
+def test_a_target_psnr_is_reached_by_the_smallest_file(every: Model) -> None:
+    pixels = render(13, 128, 96)
+
+    def decibels(row: int) -> float:
+        return psnr(pixels, decode_pixels(encode_pixels(pixels, every, every.rates.qualities[row]), every))
+
+    wanted = (decibels(0) + decibels(400)) / 2
+    row = read_rgc(encode_to_target(pixels, every, Target(psnr=wanted))).quality
+    assert decibels(row - 1) < wanted <= decibels(row)
+
+
+def test_targets_on_the_command_line(pack: Path, tmp_path: Path, run: Callable[..., Result]) -> None:
+    picture = tmp_path / "picture.png"
+    Image.fromarray(render(11, 128, 96)).save(picture)
+    result = run("encode", picture, "--model", pack, "--target-size", "1.5KB", "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["bytes"] == picture.with_suffix(".rgc").stat().st_size <= 1500
+    assert (
+        facts["quality"] == Model.open(pack).rates.qualities[read_rgc(picture.with_suffix(".rgc").read_bytes()).quality]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--target-size", "9"), "9 bytes are out of reach: q 1 of all takes "),
+        (("--target-bpp", "0.0001"), "0 bytes are out of reach: q 1 of all takes "),
+        (("--target-psnr", "90"), "90 dB is out of reach: q 5 of all has "),
+        (("--target-psnr", "-3"), "a target is one size, bpp or PSNR, above 0."),
+        (("--target-psnr", "30", "-q", "3"), "exclude each other: give one."),
+        (("--target-size", "forty"), "'forty' is no size; write 40000, 40KB or 64KiB."),
+    ],
+)
+def test_a_target_that_cannot_be_met_is_one_sentence_and_no_file(
+    pack: Path, tmp_path: Path, run: Callable[..., Result], options: tuple[str, ...], sentence: str
+) -> None:
+    picture = tmp_path / "picture.png"
+    Image.fromarray(render(11, 128, 96)).save(picture)
+    result = run("encode", picture, "--model", pack, *options)
+    assert result.exit_code == 2
+    assert sentence in result.output
+    assert not picture.with_suffix(".rgc").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"), [("40000", 40000), ("40KB", 40000), ("1.5 mb", 1500000), ("64KiB", 65536), ("2k", 2000)]
+)
+def test_sizes_as_people_write_them(text: str, bytes_: int) -> None:
+    assert SIZE.convert(text, None, None) == bytes_
+
+
+@given(st.lists(st.floats(0, 3), min_size=1, max_size=300), st.floats(0, 1))
+def test_the_search_finds_the_crossing_in_few_trials(steps: list[float], share: float) -> None:
+    values = np.cumsum(steps)
+    wanted = values[0] + share * (values[-1] - values[0]) + 1e-9
+    tried: list[int] = []
+
+    def value(row: int) -> float:
+        tried.append(row)
+        return float(values[row])
+
+    found = first_reaching(value, len(values), wanted)
+    reaching = np.flatnonzero(values >= wanted)
+    assert found == (reaching[0] if len(reaching) else None)
+    assert len(tried) == len(set(tried))
+
+
+def test_on_a_nearly_straight_curve_the_search_takes_seven_trials_at_most() -> None:
+    curve = np.log(9000 * np.exp(np.linspace(0, 2.6, 701)) + 2000)
+    for wanted in np.linspace(curve[0], curve[-1], 50)[1:-1]:
+        value = Mock(side_effect=lambda row: float(curve[row]))
+        assert first_reaching(value, len(curve), wanted) == np.flatnonzero(curve >= wanted)[0]
+        assert value.call_count <= 7
