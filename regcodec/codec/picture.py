@@ -76,7 +76,8 @@ def encode_picture(
 ) -> bytes:
     """Return the .rgc file of a picture at a quality, or at the one that meets a target.
 
-    `encode` is `encode_plain` or what takes the same arguments (`effort.search`). Raises what `encode_pixels` and `encode_to_target` raise, and `LimitError` for huge metadata.
+    `encode` is `encode_plain` or what takes the same arguments (`effort.search`).
+    Raises what `encode_pixels` and `encode_to_target` raise, and `LimitError` for huge metadata.
     """
     extras: list[Chunk] = []
     pixels = picture.pixels

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from regcodec.errors import UsageError
+from regcodec.errors import RegcodecError, UsageError
+
+NEEDED = ("torch", "compressai", "onnx")
+"""What the optimiser imports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +44,13 @@ def level_of(effort: int) -> Level:
     if isinstance(effort, bool) or not isinstance(effort, int) or not 0 <= effort < len(LEVELS):
         raise UsageError(f"effort {effort}: a whole number from 0 to {len(LEVELS) - 1}.")
     return LEVELS[effort]
+
+
+def refuse_without_extra(effort: int) -> None:
+    """Raise `RegcodecError` with the command that installs the `train` extra, unless it is there or not needed."""
+    missing = [name for name in NEEDED if find_spec(name) is None] if level_of(effort).needs_torch else []
+    if missing:
+        raise RegcodecError(
+            f"effort {effort} needs {', '.join(missing)}: take an effort of 0 to 3, or install the extra "
+            '(Python 3.11 or 3.12): pip install "regcodec[train]"'
+        )

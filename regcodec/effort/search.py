@@ -1,4 +1,4 @@
-"""Encoding with effort: every candidate is a whole file, decoded by the decoder, and the one of least R + lambda D stays.
+"""Encoding with effort: candidates are whole files, decoded by the decoder; the one of least R + lambda D stays.
 
     R       8 * bytes of the file / pixels
     D       squared error per sample of the decoded 8-bit pixels
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +28,11 @@ from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target
 from regcodec.codec.transforms import Latent
 from regcodec.effort.deadzone import Deadzone
-from regcodec.effort.levels import Level, level_of
-from regcodec.errors import RegcodecError
+from regcodec.effort.levels import Level, level_of, refuse_without_extra
+from regcodec.errors import UsageError
 
 Progress = Callable[[float], None]
 """Is told the share of the work that is done, 0 to 1."""
-NEEDED = ("torch", "compressai", "onnx")
 TARGET_ROUNDS = 2
 """Searches for a target, each at another quality."""
 
@@ -57,8 +55,7 @@ def encode_with_effort(
     `train` extra and it is not installed.
     """
     level = level_of(effort)
-    if level.needs_torch:
-        refuse_without_torch(effort)
+    refuse_without_extra(effort)
     clock = clock or Stopwatch()
     refuse_size(pixels.shape[1], pixels.shape[0], max_pixels)
     if effort == 0 or isinstance(quality, Target):
@@ -115,7 +112,10 @@ class Search:
             if self._meets(found, target, seen) and self._better(found, best, target, seen):
                 best = found
             shifted = self._shifted(target, at_row, found, seen)
-            again = encode_plain(self.pixels, self.model, shifted, seen=seen, max_pixels=self.pixels.size)
+            try:
+                again = encode_plain(self.pixels, self.model, shifted, seen=seen, max_pixels=self.pixels.size)
+            except UsageError:  # the pack's rates end before
+                break
             row = read_rgc(again, every_tile=False).quality
         return best
 
@@ -166,13 +166,3 @@ def cost(data: bytes, pixels: Pixels, model: Model, lambda_: float) -> float:
     decoded = decode_pixels(data, model, max_pixels=pixels.size)
     error = np.square(np.subtract(decoded, pixels, dtype=np.float32))
     return 8 * len(data) / (pixels.shape[0] * pixels.shape[1]) + lambda_ * float(error.mean(dtype=np.float64))
-
-
-def refuse_without_torch(effort: int) -> None:
-    """Raise `RegcodecError` with the command that installs the `train` extra, unless it is there."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise RegcodecError(
-            f"effort {effort} needs {', '.join(missing)}: take an effort of 0 to 3, or install the extra "
-            '(Python 3.11 or 3.12): pip install "regcodec[train]"'
-        )

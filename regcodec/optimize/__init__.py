@@ -1,1 +1,1 @@
-"""Per-sample optimisation of the latents at encode time, on the network of a pack in torch. Loaded only when asked for."""
+"""Per-sample optimisation of latents at encode time, on a pack's network in torch; loaded only when asked for."""

@@ -1,9 +1,10 @@
 """Stochastic Gumbel annealing of y and z together: many iterations, the field's method.
 
-Source: Yang, Bamler, Mandt 2020, "Improving inference for neural image compression", section 3.2: every latent is drawn
-between its two neighbouring integers, up or down with logits -atanh(distance) / temperature, by a relaxed sample (Gumbel
-softmax) of the same temperature, which falls as exp(-rate (i - start)) from 1/2. Adam, 5e-3 with a cosine to 1e-4, as in
-papers/gap.txt, section V-A. Distances are in quantization steps: v and u are in those.
+Source: Yang, Bamler, Mandt 2020, "Improving inference for neural image compression", section 3.2: every latent is
+drawn between its two neighbouring integers, up or down with logits -atanh(distance) / temperature, by a relaxed sample
+(Gumbel softmax) of the same temperature, which starts at 1/2, stays there for a while and then falls exponentially; the
+times are shares of the iterations. Adam, 5e-3 with a cosine to 1e-4, as in papers/gap.txt, section V-A. v and u are in
+quantization steps, so distances are too.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     values              [1, M, 4h, 4w]  symbol + mean of every element, in steps: what v may be replaced by
 
 The network is `training.restore`'s: h_s and the context in float with the weights of the integers. Gain, step of z,
-medians, thresholds and offsets are the pack's integers. A quantizer decides about symbols inside the walk, so that a context
-model goes on from what was decided, as the decoder will:
+medians, thresholds and offsets are the pack's integers. A quantizer decides about symbols inside the walk, so that
+a context model goes on from what was decided, as the decoder will:
 
     quantizer(v, mean, scale) -> symbols, bits of each
 """

@@ -33,7 +33,7 @@ TEMPERATURE = 1.5
 RATE = 0.2
 HYPER_RATE = 0.002
 """Steps of z per bit of the gradient."""
-TOLERANCE = 1.02
+TOLERANCE = 1.1
 """A proposal whose R + lambda D is above that of the state by more than this factor is taken back."""
 CAUTION, RELIEF = 2.0, 0.9
 """Factors of the curvature after a proposal that was taken back, and after one that was not."""
