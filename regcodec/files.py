@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from regcodec.errors import UsageError
@@ -25,7 +25,10 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix); move it there on success, remove it on any failure."""
+    """Yield a temporary path beside `path` (same suffix); move it there on success, remove it on any failure.
+
+    An `OSError` names `path`, whatever it was about: the temporary name means nothing to the user.
+    """
     temporary = path.with_name(f".{os.urandom(8).hex()}{path.suffix}")
     try:  # before the file exists: a signal may come at any moment
         temporary.touch(exist_ok=False)
@@ -33,8 +36,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # on a read-only file system; the error that counts is the first
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
         raise
 
 

@@ -70,8 +70,8 @@ class Bytes:
         refuse_unless(int.from_bytes(self.take(4), "little") == computed, "CRC")
 
 
-def read_container(rgc: bytes) -> tuple[dict, bytes]:
-    """The header's fields and the payload of the one `S` chunk."""
+def read_container(rgc: bytes) -> tuple[dict, list[bytes]]:
+    """The header's fields and the payloads of the `S` chunks."""
     f = Bytes(rgc)
     refuse_unless(f.take(8) == MAGIC, "magic")
     refuse_unless(f.byte() == 1, "version")
@@ -86,20 +86,22 @@ def read_container(rgc: bytes) -> tuple[dict, bytes]:
     f.check_crc(0)
 
     found: dict[str, bytes] = {}
+    streams: list[bytes] = []
     for _ in range(chunks):
         start = f.at
         kind = chr(f.byte())
         refuse_unless(kind.isascii() and kind.isalpha(), "chunk type is not a letter")
         content = f.take(f.varint(0, 2**40))
         f.check_crc(start)
-        if kind in "SAiex":
+        if kind == "S":
+            streams.append(content)
+        elif kind in "Aiex":
             refuse_unless(kind not in found, f"two {kind} chunks")
             found[kind] = content
         else:
             refuse_unless(kind.islower(), "unknown critical chunk")
-    refuse_unless("S" in found, "no S chunk")
     refuse_unless(f.at == len(rgc), "bytes after the last chunk")
-    return {**header, "found": found}, found["S"]
+    return {**header, "found": found}, streams
 
 
 # Section 2: the range coder, the tables, the escapes
@@ -267,6 +269,17 @@ def gained(a: list, entropy: dict, gain: int) -> list:
     return [[[(2 * clamp(v, 2**30) * gain + 2**bits) >> (bits + 1) for v in row] for row in plane] for plane in a]
 
 
+# Section 6: tiles
+
+
+def core_edges(width: int, height: int, stride: int, constants: dict) -> tuple[list[int], list[int]]:
+    """Edges of the cores down and across the picture, in pixels."""
+    h, w = -(-height // stride), -(-width // stride)
+    whole = h * w * stride**2 <= constants["whole"]
+    down, across = (1 if whole else -(-side * stride // constants["core"]) for side in (h, w))
+    return [stride * (i * h // down) for i in range(down + 1)], [stride * (i * w // across) for i in range(across + 1)]
+
+
 # Sections 7 and 8: alpha and metadata
 
 
@@ -401,19 +414,23 @@ def planes(values: list[int], channels: int, rows: int, columns: int) -> list:
     return [[[next(at) for _ in range(columns)] for _ in range(rows)] for _ in range(channels)]
 
 
-def decode_symbols(rgc: bytes, pack: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """z and y of a file; `RefusedError` where the format page says *refuse*."""
-    header, payload = read_container(rgc)
+def decode_symbols(rgc: bytes, pack: bytes, tile: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """z and y of a tile; `RefusedError` where the format page says *refuse*."""
+    header, streams = read_container(rgc)
     pack_id, codec, arrays = read_pack(pack)
     refuse_unless(header["pack_id"] == pack_id, "another pack")
     quality = Quality(header["quality"], codec, arrays)
+
+    stride, channels = codec["stride"], len(arrays["medians"])
+    down, across = core_edges(header["width"], header["height"], stride, codec["tile"])
+    refuse_unless(len(streams) == (len(down) - 1) * (len(across) - 1), "another number of S chunks")
+    payload, (r, c) = streams[tile], divmod(tile, len(across) - 1)
+    rows, columns = (down[r + 1] - down[r]) // stride, (across[c + 1] - across[c]) // stride
 
     refuse_unless(len(payload) >= 4 and len(payload) % 4 == 0, "not whole words")
     words = [int.from_bytes(payload[i : i + 4], "little") for i in range(4, len(payload), 4)]
     coder = RangeDecoder(words)
 
-    stride, channels = codec["stride"], len(arrays["medians"])
-    rows, columns = -(-header["height"] // stride), -(-header["width"] // stride)
     z_indexes = [quality.z_tables + c for c in range(channels) for _ in range(rows * columns)]
     z = decode_grouped(coder, read_tables(arrays, "z"), z_indexes)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from PIL import Image
 
 from regcodec import __version__
 from regcodec.bitstream.container import read_rgc
+from regcodec.cli.main import main
 from regcodec.codec.library import DEFAULT
 from regcodec.codec.model import Model
 from tests.conftest import GOLDEN, PACK
@@ -119,18 +120,57 @@ def test_info_describes_a_file_as_json(run: Run, coded: Path, model: Model) -> N
     assert facts["pack"].startswith("tiny")
 
 
+def test_info_shows_transparency_metadata_chunks_and_tiles(run: Run) -> None:
+    shown = run("info", GOLDEN / "all-chunks.rgc").stdout
+    assert "picture   20x14, RGB with alpha\n" in shown
+    assert "metadata  icc, exif, xmp\n" in shown
+    for kind in ("A alpha", "i ICC profile", "e Exif", "x XMP", "S symbols"):
+        assert f" {kind} " in shown
+    assert "tiles     33\n" in run("info", GOLDEN / "tiles.rgc").stdout
+
+
+@pytest.mark.parametrize("command", ["verify", "info"])
+def test_verify_and_info_read_standard_input(command: str, coded: Path) -> None:
+    result = CliRunner().invoke(main, [command, "-"], input=coded.read_bytes())
+    assert result.exit_code == 0, result.stderr
+    assert {"verify": "-: whole, 400 symbols", "info": "picture   70x50, RGB"}[command] in result.output
+    damaged = CliRunner().invoke(main, [command, "-"], input=b"GIF89a")
+    assert (damaged.exit_code, damaged.stderr) == (3, "Error: -: not an .rgc file.\n")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_verify_goes_on_after_a_damaged_file_and_says_how_many(
+    run: Run, coded: Path, tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGCODEC_MODELS", str(GOLDEN))  # for the processes
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "cut.rgc").write_bytes(coded.read_bytes()[:-1])
+    result = run("verify", tmp_path / "none.rgc", tmp_path, coded, "-r", "--jobs", jobs)
+    assert result.exit_code == 1
+    said = result.stderr.splitlines()
+    assert f"Error: {tmp_path}/none.rgc: does not exist." in said
+    assert f"Error: {tmp_path}/below/cut.rgc: the file is truncated: it ends inside the chunk CRC." in said
+    assert said.count(f"{coded}: whole, 400 symbols match their checksum") == 2
+    assert said[-1] == "2 done, 0 skipped, 2 failed"
+    assert run("verify", coded, coded).exit_code == 0
+
+
 def test_info_describes_a_pack_by_name_and_by_file(run: Run, model: Model) -> None:
     by_name, by_file = (json.loads(run("info", which, "--json").stdout) for which in ("tiny", PACK))
     assert by_name == by_file
     assert by_name["pack_id"] == model.pack.id
     assert [row["q"] for row in by_name["qualities"]] == [1, 3, 4]
-    assert f"pack_id: {model.pack.id}\n" in run("info", "tiny").stdout
+    lines = [line.split() for line in run("info", "tiny").stdout.splitlines()]
+    assert ["pack", "id", model.pack.id] in lines
+    assert lines[lines.index(["qualities", "q", "lambda"]) + 1] == ["1", "0.0018"]
+    assert not any("{" in word for line in lines for word in line)
 
 
 def test_info_describes_a_file_whose_pack_is_not_here(run: Run) -> None:
     result = run("info", BAD / "unknown-pack.rgc")
     assert result.exit_code == 0
-    assert "pack: not found here" in result.stdout
+    assert "pack      not found here, id 0123456789abcdef\n" in result.stdout
+    assert "quality   row 0 of its pack's table\n" in result.stdout
 
 
 def test_the_version_is_the_packages(run: Run) -> None:
@@ -150,7 +190,10 @@ def test_an_existing_output_is_left_alone_without_force(
     call += ["--model", "tiny"] if command == "encode" else []
     result = run(*call)
     assert result.exit_code == 2
-    assert result.stderr == f"Error: {target}: exists already. Pass --force to replace it.\n"
+    assert (
+        result.stderr
+        == f"Error: {target}: exists already. Pass --force to replace it, --skip-existing to leave it as it is.\n"
+    )
     assert target.read_bytes() == b"precious"
     assert run(*call, "--force").exit_code == 0
     assert target.read_bytes() != b"precious"
@@ -252,8 +295,16 @@ def test_a_picture_that_cannot_be_coded_gives_a_sentence_and_no_file(
         (["verify", "PICTURE"], 3, "not an .rgc file."),
         (["verify", "BAD/cut-in-chunk.rgc"], 3, "truncated"),
         (["verify", "BAD/flip-in-chunk.rgc"], 3, "CRC"),
-        (["verify", "BAD/newer-version.rgc"], 3, "format version 2, this program reads 1. Update regcodec."),
-        (["info", "BAD/newer-version.rgc"], 3, "format version 2, this program reads 1. Update regcodec."),
+        (
+            ["verify", "BAD/newer-version.rgc"],
+            3,
+            "format version 2, this program reads 1. Update regcodec; if that does not help, the file is damaged.",
+        ),
+        (
+            ["info", "BAD/newer-version.rgc"],
+            3,
+            "format version 2, this program reads 1. Update regcodec; if that does not help, the file is damaged.",
+        ),
         (["verify", "BAD/unknown-pack.rgc"], 4, "needs pack 0123456789abcdef, not found. Packs here: tiny ("),
         (["decode", "BAD/unknown-pack.rgc", "-o", "FOLDER/o.png", "--model", "tiny"], 4, "needs pack 0123456789abcdef"),
         (["verify", "BAD/too-large.rgc"], 5, "65535x65535"),

@@ -13,15 +13,22 @@ from click.testing import Result
 from regcodec.bitstream.container import Chunk, RgcFile, read_rgc, write_rgc
 from regcodec.codec.decoder import decode_pixels, decode_symbols
 from regcodec.codec.model import Model
+from regcodec.codec.picture import decode_picture
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.coding.escape import LARGEST_SYMBOL
+from regcodec.config import STRIPPABLE
 from regcodec.errors import RegcodecError
 from tests import reference_decoder
 from tests.conftest import GOLDEN, PACK
 
 FILES = sorted(path.name for path in GOLDEN.glob("*.rgc"))
 BAD = json.loads((GOLDEN / "bad.json").read_text())
-SMALLEST = "one-pixel.rgc"
+CHUNKS = ("one-pixel.rgc", "all-chunks.rgc", "grey-cut-out.rgc", "tiles.rgc")
+"""Every kind of chunk."""
+CHANGES = {False: (*(1 << bit for bit in range(8)), 0x55, 0xFF), True: (0x01, 0xFF)}
+"""What is done to each byte of a short file, and of a long one."""
+TILES = 33
+"""Of tiles.rgc: 513 blocks of 64 pixels, and a core has 16 at most."""
 ONE_LEVEL = 1
 """What two machines' float transforms may differ by (docs/format.md, section 2)."""
 
@@ -32,39 +39,66 @@ def expected() -> dict[str, np.ndarray]:
         return dict(stored)
 
 
-def symbols(data: bytes, model: Model) -> tuple[np.ndarray, np.ndarray]:
-    z, y, _ = decode_symbols(read_rgc(data), model, Stopwatch())
-    return z, y
-
-
 def test_no_golden_file_is_missing(expected: dict[str, np.ndarray]) -> None:
-    assert sorted(expected) == FILES
+    assert sorted(name for name in expected if ":" not in name) == FILES
     assert sorted(BAD) == sorted(path.name for path in (GOLDEN / "bad").iterdir())
     assert len(FILES) >= 6
     assert len(BAD) >= 30
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_golden_symbols_are_those_of_the_reference_decoder(name: str, model: Model) -> None:
+@pytest.mark.parametrize(
+    ("name", "tile"), [*((name, 0) for name in FILES), ("tiles.rgc", 17), ("tiles.rgc", TILES - 1)]
+)
+def test_golden_symbols_are_those_of_the_reference_decoder(name: str, tile: int, model: Model) -> None:
     data = (GOLDEN / name).read_bytes()
-    z, y = symbols(data, model)
-    reference_z, reference_y = reference_decoder.decode_symbols(data, PACK.read_bytes())
+    z, y, _ = decode_symbols(read_rgc(data), model, Stopwatch(), tile)
+    reference_z, reference_y = reference_decoder.decode_symbols(data, PACK.read_bytes(), tile)
     np.testing.assert_array_equal(z, reference_z)
     np.testing.assert_array_equal(y, reference_y)
 
 
+def test_the_tiles_of_the_golden_file_are_those_of_the_format_page(model: Model) -> None:
+    file = read_rgc((GOLDEN / "tiles.rgc").read_bytes())
+    grid = model.grid(file.width, file.height)
+    edges = reference_decoder.core_edges(file.width, file.height, model.stride, model.pack.codec["tile"])
+    assert (list(grid.rows), list(grid.columns)) == edges
+    assert len(grid) == sum(chunk.type == b"S" for chunk in file.chunks) == TILES
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_golden_pixels_are_within_one_level_of_those_stored(
+def test_golden_pictures_are_within_one_level_of_those_stored(
     name: str, model: Model, expected: dict[str, np.ndarray]
 ) -> None:
-    pixels = decode_pixels((GOLDEN / name).read_bytes(), model)
-    assert pixels.dtype == np.uint8
-    assert pixels.shape == expected[name].shape
-    assert np.abs(pixels.astype(int) - expected[name].astype(int)).max() <= ONE_LEVEL
+    picture = decode_picture((GOLDEN / name).read_bytes(), model)
+    assert picture.pixels.dtype == np.uint8
+    assert picture.pixels.shape == expected[name].shape
+    assert np.abs(picture.pixels.astype(int) - expected[name].astype(int)).max() <= ONE_LEVEL
+    for part in ("alpha", *STRIPPABLE):
+        found, stored = getattr(picture, part), expected.get(f"{name}:{part}")
+        assert (found is None) == (stored is None), part
+        if stored is not None:
+            np.testing.assert_array_equal(np.frombuffer(found, np.uint8), stored.ravel())
+
+
+@pytest.mark.parametrize("name", ["all-chunks.rgc", "grey-cut-out.rgc"])
+def test_the_reference_decoder_reads_alpha_and_metadata_too(name: str, expected: dict[str, np.ndarray]) -> None:
+    data = (GOLDEN / name).read_bytes()
+    np.testing.assert_array_equal(reference_decoder.decode_alpha(data), expected[f"{name}:alpha"])
+    names = {"i": "icc", "e": "exif", "x": "xmp"}
+    stored = {key.split(":")[1]: value.tobytes() for key, value in expected.items() if key.startswith(f"{name}:")}
+    del stored["alpha"]
+    assert {names[kind]: blob for kind, blob in reference_decoder.decode_metadata(data).items()} == stored
+
+
+def test_the_golden_files_have_every_kind_of_chunk_and_alpha_in_bits_and_differences() -> None:
+    chunks = [chunk for name in CHUNKS for chunk in read_rgc((GOLDEN / name).read_bytes()).chunks]
+    assert {chunk.type for chunk in chunks} == {b"S", b"A", b"i", b"e", b"x"}
+    assert {chunk.payload[0] for chunk in chunks if chunk.type == b"A"} >= {1, 4}
+    assert {chunk.payload[0] for chunk in chunks if chunk.type in (b"i", b"e", b"x")} == {0, 1}
 
 
 def test_the_golden_escapes_reach_the_largest_symbol(model: Model) -> None:
-    z, y = symbols((GOLDEN / "escapes.rgc").read_bytes(), model)
+    z, y, _ = decode_symbols(read_rgc((GOLDEN / "escapes.rgc").read_bytes()), model, Stopwatch())
     assert z.max() == LARGEST_SYMBOL
     assert z.min() == -LARGEST_SYMBOL
     longest = model.y_tables.lengths.max()
@@ -89,30 +123,23 @@ def test_the_reference_decoder_refuses_the_bad_files_too(name: str) -> None:
         reference_decoder.decode_symbols((GOLDEN / "bad" / name).read_bytes(), PACK.read_bytes())
 
 
-def test_every_truncation_is_refused(model: Model) -> None:
-    data = (GOLDEN / SMALLEST).read_bytes()
+@pytest.mark.parametrize("name", CHUNKS)
+def test_every_truncation_is_refused(name: str, model: Model) -> None:
+    data = (GOLDEN / name).read_bytes()
     for length in range(len(data)):
         with pytest.raises(RegcodecError):
-            decode_pixels(data[:length], model)
+            decode_picture(data[:length], model)
 
 
-def test_every_flipped_bit_is_refused(model: Model) -> None:
-    data = (GOLDEN / SMALLEST).read_bytes()
-    for bit in range(8 * len(data)):
-        flipped = bytearray(data)
-        flipped[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(RegcodecError):
-            decode_pixels(bytes(flipped), model)
-
-
-def test_every_changed_byte_is_refused(model: Model) -> None:
-    data = (GOLDEN / SMALLEST).read_bytes()
+@pytest.mark.parametrize("name", CHUNKS)
+def test_every_changed_byte_is_refused(name: str, model: Model) -> None:
+    data = (GOLDEN / name).read_bytes()
     for place in range(len(data)):
-        for change in (0x55, 0x80, 0xFF):
+        for change in CHANGES[len(data) > 1000]:
             changed = bytearray(data)
             changed[place] ^= change
             with pytest.raises(RegcodecError):
-                decode_pixels(bytes(changed), model)
+                decode_picture(bytes(changed), model)
 
 
 def test_every_changed_word_of_the_stream_is_refused_even_where_the_chunk_crc_fits(model: Model) -> None:

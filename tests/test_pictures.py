@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
 
 from regcodec.bitstream.container import Chunk, RgcFile, read_rgc, write_rgc
+from regcodec.codec import alpha as alpha_module
 from regcodec.codec.alpha import METHODS, read_alpha, smooth_hidden, write_alpha
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.depth import bits_a_sample
@@ -71,6 +72,10 @@ def transparent() -> Image.Image:
     image = colour()
     image.putalpha(Image.fromarray(soft_alpha()))
     return image
+
+
+def alpha_stream(number: int, alpha: np.ndarray) -> bytes:
+    return zlib.compress(METHODS[number].apply(alpha, np.zeros(alpha.shape[1], np.uint8)).tobytes())
 
 
 def saved(image: Image.Image, format_: str, **options: Any) -> bytes:
@@ -146,16 +151,29 @@ def test_any_alpha_plane_comes_back_exactly(alpha: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("number", METHODS)
+@pytest.mark.parametrize("band", [1, 3 * WIDTH, 7 * WIDTH + 5])
+def test_bands_of_an_alpha_plane_make_the_stream_of_the_whole(
+    number: int, band: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH), np.uint8)
+    plane = (plane > 128).astype(np.uint8) * np.uint8(255) if number == 4 else plane
+    whole = zlib.decompress(alpha_module._compressed(plane, number, level=9))
+    monkeypatch.setattr(alpha_module, "BAND", band)
+    assert zlib.decompress(alpha_module._compressed(plane, number, level=9)) == whole
+    np.testing.assert_array_equal(read_alpha(bytes([number]) + zlib.compress(whole), HEIGHT, WIDTH), plane)
+
+
+@pytest.mark.parametrize("number", METHODS)
 def test_every_method_of_the_alpha_chunk_decodes(number: int) -> None:
     alpha = (soft_alpha() > 128).astype(np.uint8) * np.uint8(255) if number == 4 else soft_alpha()
-    payload = bytes([number]) + zlib.compress(METHODS[number].apply(alpha).tobytes())
+    payload = bytes([number]) + alpha_stream(number, alpha)
     np.testing.assert_array_equal(read_alpha(payload, HEIGHT, WIDTH), alpha)
 
 
 @pytest.mark.parametrize("number", METHODS)
 def test_the_reference_decoder_reads_alpha_and_metadata_alike(number: int, rich_file: bytes) -> None:
     alpha = (soft_alpha() > 128).astype(np.uint8) * np.uint8(255) if number == 4 else soft_alpha()
-    payload = bytes([number]) + zlib.compress(METHODS[number].apply(alpha).tobytes())
+    payload = bytes([number]) + alpha_stream(number, alpha)
     data = with_chunk(rich_file, b"A", payload)
     assert reference_decoder.decode_alpha(data) == alpha.tolist()
     assert reference_decoder.decode_metadata(data) == {"i": SRGB, "e": exif_bytes(), "x": XMP}

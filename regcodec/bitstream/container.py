@@ -129,7 +129,8 @@ def read_rgc(data: bytes, *, every_tile: bool = True) -> RgcFile:
         values[field.name] = field.type.read(reader, field.name)
         if field.name == "version" and values["version"] != VERSION:
             raise DamagedFileError(
-                f"the file has format version {values['version']}, this program reads {VERSION}. Update regcodec."
+                f"the file has format version {values['version']}, this program reads {VERSION}. "
+                "Update regcodec; if that does not help, the file is damaged."
             )
     head = data[: reader.position]
     if HEADER_CRC.read(reader, "header CRC") != zlib.crc32(head):

@@ -18,6 +18,9 @@ from regcodec.cli.threads import model_option
 from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import UsageError, naming
 
+MUCH = 1 << 23
+"""Pixels: to write so many takes memory that the networks must not hold meanwhile."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
@@ -96,16 +99,22 @@ def decode_file(job: Job, decoding: Decoding) -> Success:
     if (existing := several.existing(job)) is not None:
         return existing
     start, clock = time.perf_counter(), Stopwatch()
-    data = read_bytes(job.source)
+    with clock.lap("read"):
+        data = read_bytes(job.source)
     named = decoding.format_name or ("png" if job.target == STANDARD else None)
     format_ = FORMATS[named] if named else format_of(job.target.suffix)
     with naming(job.source):
-        model = model_for_decoding(data, decoding.model, several.threads)
+        with clock.lap("pack"):
+            model = model_for_decoding(data, decoding.model, several.threads)
         box = Box(*decoding.region) if decoding.region else None
         decoded = decode_picture(data, model, region=box, max_pixels=several.max_pixels, clock=clock)
         picture = strip(decoded, several.stripped)
-        image = write_picture(picture, format_)
-    write_bytes(job.target, image)
+        if picture.width * picture.height > MUCH:
+            model.transforms.release()
+        with clock.lap("write"):
+            image = write_picture(picture, format_)
+    with clock.lap("write"):
+        write_bytes(job.target, image)
     seconds = round(time.perf_counter() - start, 4)
     facts = {"width": picture.width, "height": picture.height, "bytes": len(image), "seconds": seconds}
     line = f"{picture.width}x{picture.height}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from regcodec.cli.sizes import SIZE
 from regcodec.cli.streams import read_bytes, write_bytes
 from regcodec.cli.threads import model_option
 from regcodec.config import DEFAULT_QUALITY
-from regcodec.errors import naming
+from regcodec.errors import UsageError, naming
 
 if TYPE_CHECKING:
     from regcodec.codec.target import Target
@@ -103,7 +103,8 @@ def encode(
     regcodec encode -r photos --out-dir small --jobs 4
     convert photo.tif png:- | regcodec encode - > photo.rgc
 
-    Transparency is kept exactly; ICC profile, Exif and XMP are kept unless stripped.
+    Transparency is kept exactly; ICC profile, Exif and XMP are kept unless stripped. An output named like another
+    kind of picture (-o photo.jpg) is refused.
     """
     several = Several.of(**shared)
     from regcodec.codec.reading import image_suffixes
@@ -114,6 +115,7 @@ def encode(
         from regcodec.effort.levels import refuse_without_extra
 
         refuse_without_extra(effort)
+    _refuse_other_format(output, image_suffixes)
     planned = plan(images, several.places(output, ".rgc"), recursive=several.recursive, wanted=image_suffixes)
     quiet = several.manner.quiet or several.manner.as_json
     encoding = Encoding(
@@ -129,6 +131,15 @@ def encode(
     ctx.exit(run_batch(planned, partial(encode_file, encoding=encoding), several.manner))
 
 
+def _refuse_other_format(output: Path | None, suffixes: Callable[[], Collection[str]]) -> None:
+    """Raise `UsageError` for an output named like another kind of picture; any name else is the user's to choose."""
+    if output is not None and output.suffix not in ("", ".rgc") and output.suffix.lower() in suffixes():
+        raise UsageError(
+            f"{output}: encode writes .rgc files, whatever their name. Name it {output.with_suffix('.rgc')}, "
+            "or use decode to make image files."
+        )
+
+
 def encode_file(job: Job, encoding: Encoding) -> Success:
     """Encode one file; raises `RegcodecError` and `OSError`."""
     from regcodec.bitstream.container import read_rgc
@@ -141,10 +152,13 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     if (existing := several.existing(job)) is not None:
         return existing
     start, clock = time.perf_counter(), Stopwatch()
-    data = read_bytes(job.source)
-    with naming(job.source):
-        picture = read_picture(data, stripped=several.stripped, depth=encoding.depth, max_pixels=several.max_pixels)
-    model = model_for_encoding(encoding.model, several.threads)
+    with clock.lap("read"):
+        data = read_bytes(job.source)
+        with naming(job.source):
+            picture = read_picture(data, stripped=several.stripped, depth=encoding.depth, max_pixels=several.max_pixels)
+        del data  # of a large picture, as much again as its pixels
+    with clock.lap("pack"):
+        model = model_for_encoding(encoding.model, several.threads)
     with naming(job.source), _searching(encoding) as search:
         encoded = encode_picture(
             picture, model, encoding.quality, max_pixels=several.max_pixels, clock=clock, encode=search
@@ -158,7 +172,7 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     }
     line = f"{len(encoded):,} bytes, {facts['bpp']:.3f} bpp, q {facts['quality']:g}"
     if encoding.verify or encoding.psnr:
-        with naming(f"{job.source}: the encoded file does not decode"):
+        with clock.lap("check"), naming(f"{job.source}: the encoded file does not decode"):
             decoded = decode_picture(encoded, model, max_pixels=several.max_pixels)
     if encoding.psnr:
         from regcodec.evaluation.metrics import psnr
@@ -169,7 +183,8 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
         line += f", {decibels:.2f} dB"
     if encoding.verify:
         line += ", verified"
-    write_bytes(job.target, encoded)
+    with clock.lap("write"):
+        write_bytes(job.target, encoded)
     facts["seconds"] = round(time.perf_counter() - start, 4)
     if several.manner.verbose:
         line += f", {clock.line(facts['seconds'])}"

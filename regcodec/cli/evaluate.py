@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from regcodec.evaluation.datasets import ImageSet
     from regcodec.evaluation.sweep import Point
 
-REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
+PLOTS = ("rd.png", "rd.svg")
+UNBROKEN = 10_000
+"""Columns of output that no terminal shows: no cell is cut."""
 
 
 @click.command(name="eval")
@@ -32,7 +34,12 @@ REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
     help="Where named sets lie  [default: $REGCODEC_DATA, then the user's cache]",
 )
 @model_option
-@click.option("--anchor", "anchors", multiple=True, help="vanilla, a pack, jpeg, webp or avif; may be repeated.")
+@click.option(
+    "--anchor",
+    "anchors",
+    multiple=True,
+    help="vanilla, a pack, jpeg, webp, avif, or a published curve (CompressAI's JSON); may be repeated.",
+)
 @click.option("--qualities", help="Qualities of the pack, comma-separated  [default: all it has]")
 @click.option(
     "--repeats",
@@ -44,7 +51,7 @@ REPORT_FILES = ("points.jsonl", "summary.csv", "rd.png", "rd.svg")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for points.jsonl, summary.csv and the plots.",
+    help="Directory for points.jsonl, summary.csv, bd.csv, report.md and the plots.",
 )
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing report.")
@@ -75,18 +82,20 @@ def eval_command(
     from regcodec.codec.model import Model
     from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
-    from regcodec.evaluation.report import print_report, write_report
-    from regcodec.evaluation.summary import average, compare
+    from regcodec.evaluation.published import SUFFIX, read_published
+    from regcodec.evaluation.report import REPORT_FILES, print_report, write_report
+    from regcodec.evaluation.summary import average, compare, compare_published
     from regcodec.files import refuse_existing
 
     if output is not None:
-        for name in REPORT_FILES if _can_plot() else REPORT_FILES[:2]:
+        for name in (*REPORT_FILES, *(PLOTS if _can_plot() else ())):
             if output.is_dir():
                 refuse_existing(output / name, force=force)
     path = find_pack(model)
     own = PackCodec(Model.open(path, threads=threads))
-    others = [_anchor(name, path, threads) for name in anchors]
-    names = [own.name, *(codec.name for codec in others)]
+    others = [_anchor(name, path, threads) for name in anchors if not name.endswith(SUFFIX)]
+    published = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
+    names = [own.name, *(codec.name for codec in others), *(curve[0].codec for curve in published)]
     if len(set(names)) < len(names):
         raise UsageError(
             f"the codecs {', '.join(names)} need names of their own; an anchor is the model itself or given twice."
@@ -99,19 +108,20 @@ def eval_command(
     points = _measure(
         [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()
     )
-    curves = [average(codec_points) for codec_points in points]
+    curves = [*(average(codec_points) for codec_points in points), *published]
     comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
+    comparisons += [compare_published(points[0], curve) for curve in published]
     conditions = (
         f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} threads, "
         f"median of {repeats}; pack {own.model.pack.id}"
     )
-    wide = Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=120)
-    print_report(wide, curves, comparisons, title=f"{own.name} on {image_set.name}", conditions=conditions)
+    stdout = Console(highlight=False, width=None if Console().is_terminal else UNBROKEN)
+    title = f"{own.name} on {image_set.name}"
+    print_report(stdout, curves, comparisons, title=title, conditions=conditions)
     if output is None:
         return
-    written = write_report(
-        output, [p for codec_points in points for p in codec_points], curves, comparisons, force=force
-    )
+    every = [point for codec_points in points for point in codec_points]
+    written = write_report(output, every, curves, comparisons, title=title, conditions=conditions, force=force)
     if _can_plot():
         from regcodec.evaluation.plot import write_plot
 

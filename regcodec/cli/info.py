@@ -1,46 +1,60 @@
-"""`regcodec info`: what an .rgc file or a pack says about itself."""
+"""`regcodec info`: what an .rgc file or a pack says about itself, as lines for a person or as JSON."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from regcodec.cli.streams import STANDARD, read_bytes
 from regcodec.errors import PackNotFoundError, naming
+
+CHUNK_NAMES = {"S": "symbols", "A": "alpha", "i": "ICC profile", "e": "Exif", "x": "XMP"}
 
 
 @click.command()
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def info(file: str, as_json: bool) -> None:
-    """Describe FILE: an .rgc file, a pack, or the name of a pack at hand."""
-    from regcodec.bitstream.container import MAGIC
-
+    """Describe FILE: an .rgc file (- for one on standard input), a pack, or the name of a pack at hand."""
     path = Path(file)
-    if path.is_file():
-        with path.open("rb") as opened:
-            is_rgc = opened.read(4) == MAGIC[:4]
-        facts = _rgc_facts(path) if is_rgc or path.suffix == ".rgc" else pack_facts(path)
-    else:
-        from regcodec.codec.library import find_pack
-
-        facts = pack_facts(find_pack(file))
+    is_pack = path != STANDARD and not _is_rgc(path)
+    facts = _found_pack_facts(path) if is_pack else _rgc_facts(path)
     if as_json:
         click.echo(json.dumps(facts))
         return
-    for name, value in facts.items():
-        click.echo(f"{name}: {value if isinstance(value, str | int | float) else json.dumps(value)}")
+    rows = list(_pack_rows(facts) if is_pack else _rgc_rows(facts))
+    wide = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:{wide}}  {value}".rstrip())
+
+
+def _is_rgc(path: Path) -> bool:
+    from regcodec.bitstream.container import MAGIC
+
+    if not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        return path.suffix == ".rgc" or opened.read(4) == MAGIC[:4]
+
+
+def _found_pack_facts(path: Path) -> dict[str, Any]:
+    from regcodec.codec.library import find_pack
+
+    return pack_facts(path if path.is_file() else find_pack(str(path)))
 
 
 def _rgc_facts(path: Path) -> dict[str, Any]:
-    from regcodec.bitstream.container import SYMBOLS, VERSION, read_rgc
+    from regcodec.bitstream.container import ALPHA, SYMBOLS, VERSION, read_rgc
     from regcodec.codec.library import find_pack_by_id
+    from regcodec.codec.metadata import NAMES
     from regcodec.codec.model import Model
     from regcodec.codec.pack import read_pack
 
-    data = path.read_bytes()
+    data = read_bytes(path)
     with naming(path):
         parsed = read_rgc(data)
     kinds = dict.fromkeys(chunk.type for chunk in parsed.chunks)
@@ -50,6 +64,8 @@ def _rgc_facts(path: Path) -> dict[str, Any]:
         "width": parsed.width,
         "height": parsed.height,
         "layout": parsed.layout.name,
+        "alpha": ALPHA in kinds,
+        "metadata": [name for kind, name in NAMES.items() if kind in kinds],
         "bytes": len(data),
         "bpp": round(8 * len(data) / (parsed.width * parsed.height), 5),
         "pack_id": parsed.pack_id.hex(),
@@ -81,3 +97,57 @@ def pack_facts(path: Path) -> dict[str, Any]:
         "qualities": [{"q": row.q, "lambda": row.lambda_} for row in pack.qualities],
         **pack.manifest,
     }
+
+
+Rows = Iterator[tuple[str, str]]
+
+
+def _rgc_rows(facts: dict[str, Any]) -> Rows:
+    colours = {"RGB": "RGB", "GREY": "grey"}[facts["layout"]] + (" with alpha" if facts["alpha"] else "")
+    yield "file", facts["file"]
+    yield "picture", f"{facts['width']}x{facts['height']}, {colours}"
+    yield "size", f"{facts['bytes']:,} bytes, {facts['bpp']:.3f} bpp"
+    yield (
+        "quality",
+        _plain(facts["quality"]) if "quality" in facts else f"row {facts['quality_row']} of its pack's table",
+    )
+    yield "pack", f"{facts['pack']}, id {facts['pack_id']}"
+    yield "tiles", str(facts["tiles"])
+    yield "metadata", ", ".join(facts["metadata"]) or "none"
+    for place, (kind, size) in enumerate(facts["chunks"].items()):
+        yield "" if place else "chunks", f"{kind} {CHUNK_NAMES.get(kind, 'unknown, left aside'):<12} {size:>12,} bytes"
+    yield "format", str(facts["format"])
+
+
+def _pack_rows(facts: dict[str, Any]) -> Rows:
+    for name, value in facts.items():
+        yield from _shown(name.replace("_", " "), value)
+
+
+def _shown(name: str, value: Any) -> Rows:
+    """Yield a row for a plain fact, a table for a list of objects, a block for an object."""
+    if isinstance(value, dict) and value:
+        yield name, ""
+        for key, below in value.items():
+            yield from _shown(f"  {key}".replace("_", " "), _in_a_line(below) if isinstance(below, dict) else below)
+    elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        columns = list(dict.fromkeys(key for row in value for key in row))
+        yield name, "".join(f"{column:>12}" for column in columns)
+        for row in value:
+            yield "", "".join(f"{_plain(row.get(column, '')):>12}" for column in columns)
+    else:
+        yield name, _plain(value)
+
+
+def _in_a_line(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in facts.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, list):
+        return " ".join(_plain(entry) for entry in value) or "none"
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 100_000 else str(value)

@@ -1,7 +1,7 @@
 """From the words of a command line to jobs: which file becomes which.
 
 A job that cannot begin (a missing input, a folder without -r, two inputs with one output) becomes a failure beside the
-others, so that a batch goes on without it. Used by `encode` and `decode`.
+others, so that a batch goes on without it. Used by `encode`, `decode` and `verify`.
 """
 
 from __future__ import annotations
@@ -82,6 +82,20 @@ def plan(
             else:
                 taken[target] = source
                 planned.append(Job(source, target))
+    return planned
+
+
+def inputs_of(
+    inputs: Collection[Path], *, recursive: bool, wanted: Callable[[], Collection[str]]
+) -> list[Job | Failure]:
+    """Return a job or a failure for every input of a command that makes no files: what it says is about the input."""
+    _refuse_mixtures(inputs, Places(output=None, out_dir=None, suffix=""))
+    planned: list[Job | Failure] = []
+    for named in inputs:
+        try:
+            planned += [Job(source, source) for source, _ in _sources(named, recursive, wanted)]
+        except RegcodecError as error:
+            planned.append(Failure.of(named, error))
     return planned
 
 

@@ -112,5 +112,9 @@ class Several:
             return Success(job, line="exists, skipped", skipped=True)
         if self.out_dir is not None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
+        if job.target.is_file() and not self.force:
+            raise UsageError(
+                f"{job.target}: exists already. Pass --force to replace it, --skip-existing to leave it as it is."
+            )
         refuse_existing(job.target, force=self.force)
         return None

@@ -27,8 +27,12 @@ def write_bytes(target: Path, data: bytes) -> None:
         write_atomically(target, data)
         return
     stream = sys.stdout.buffer
-    stream.write(data)
-    stream.flush()
+    try:
+        stream.write(data)
+        stream.flush()
+    except OSError as error:
+        error.filename = "standard output"
+        raise
 
 
 def refuse_terminal(target: Path) -> None:

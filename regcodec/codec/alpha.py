@@ -9,7 +9,7 @@ Only `picture` imports this file.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,60 +19,61 @@ from regcodec.bitstream.deflate import inflate
 from regcodec.codec.pixels import Pixels
 from regcodec.errors import DamagedFileError
 
+BAND = 1 << 22
+"""Samples that are worked on at a time, in whole rows."""
+
 
 @dataclass(frozen=True)
 class Method:
-    """How a plane becomes the bytes that zlib sees; all differences are modulo 256."""
+    """How rows of a plane become the bytes that zlib sees, and back; all differences are modulo 256.
 
-    apply: Callable[[Pixels], Pixels]
-    undo: Callable[[Pixels, int], Pixels]
-    """Rows of bytes and the width of the plane, to the plane."""
-    columns: Callable[[int], int]
+    Each function takes rows and what stands above them: the plane's row, zeros above the first.
+    """
+
+    apply: Callable[[Pixels, Pixels], Pixels]
+    undo: Callable[[Pixels, Pixels], Pixels]
+    """Rows of bytes and the row of the plane above, to rows of the plane."""
+    columns: Callable[[int], int] = lambda width: width
     """Bytes a row for a plane of this width."""
     fits: Callable[[Pixels], bool] = lambda alpha: True
 
 
 def _left(alpha: Pixels) -> Pixels:
-    return np.diff(alpha, axis=1, prepend=np.uint8(0))
+    return np.diff(alpha, axis=-1, prepend=np.uint8(0))
 
 
-def _up(alpha: Pixels) -> Pixels:
-    return np.diff(alpha, axis=0, prepend=np.uint8(0))
+def _up(alpha: Pixels, above: Pixels) -> Pixels:
+    return np.diff(alpha, axis=0, prepend=above[None])
 
 
-def _undo_left(rows: Pixels, width: int) -> Pixels:
+def _undo_left(rows: Pixels) -> Pixels:
     return np.cumsum(rows, axis=1, dtype=np.uint8)
 
 
-def _undo_up(rows: Pixels, width: int) -> Pixels:
-    return np.cumsum(rows, axis=0, dtype=np.uint8)
+def _undo_up(rows: Pixels, above: Pixels) -> Pixels:
+    return np.cumsum(rows, axis=0, dtype=np.uint8) + above
 
 
-def _bits(alpha: Pixels) -> Pixels:
-    rows = np.packbits(alpha >> 7, axis=1)
-    rows[1:] ^= rows[:-1].copy()
-    return rows
+def _bits(alpha: Pixels, above: Pixels) -> Pixels:
+    packed = np.packbits(np.vstack([above[None], alpha]) >> 7, axis=1)
+    return packed[1:] ^ packed[:-1]
 
 
-def _undo_bits(rows: Pixels, width: int) -> Pixels:
-    return np.unpackbits(np.bitwise_xor.accumulate(rows, axis=0), axis=1, count=width) * np.uint8(255)
+def _undo_bits(rows: Pixels, above: Pixels) -> Pixels:
+    stacked = np.vstack([np.packbits(above[None] >> 7, axis=1), rows])
+    plane = np.bitwise_xor.accumulate(stacked, axis=0)[1:]
+    return np.unpackbits(plane, axis=1, count=above.size) * np.uint8(255)
 
 
 METHODS = {
-    0: Method(lambda alpha: alpha, lambda rows, width: rows, lambda width: width),
-    1: Method(_left, _undo_left, lambda width: width),
-    2: Method(_up, _undo_up, lambda width: width),
+    0: Method(lambda alpha, above: alpha, lambda rows, above: rows),
+    1: Method(lambda alpha, above: _left(alpha), lambda rows, above: _undo_left(rows)),
+    2: Method(_up, _undo_up),
     3: Method(
-        lambda alpha: _up(_left(alpha)),
-        lambda rows, width: _undo_left(_undo_up(rows, width), width),
-        lambda width: width,
+        lambda alpha, above: _up(_left(alpha), _left(above)),
+        lambda rows, above: _undo_left(_undo_up(rows, _left(above))),
     ),
-    4: Method(
-        _bits,
-        _undo_bits,
-        lambda width: -(-width // 8),
-        lambda alpha: bool(np.isin(alpha, (0, 255)).all()),
-    ),
+    4: Method(_bits, _undo_bits, lambda width: -(-width // 8), lambda alpha: bool(np.isin(alpha, (0, 255)).all())),
 }
 """0 as it is; 1 minus the left neighbour; 2 minus the upper; 3 both; 4 one bit a pixel, exclusive or with
 the row above, for planes of 0 and 255."""
@@ -80,13 +81,17 @@ the row above, for planes of 0 and 255."""
 
 def write_alpha(alpha: Pixels) -> bytes:
     """Return the payload of chunk A."""
-    fitting = [number for number, method in METHODS.items() if method.fits(alpha)]
+    fitting = [number for number, method in METHODS.items() if all(method.fits(alpha[band]) for band in _bands(alpha))]
     best = min(fitting, key=lambda number: len(_compressed(alpha, number, level=1)))
     return bytes([best]) + _compressed(alpha, best, level=9)
 
 
 def _compressed(alpha: Pixels, number: int, *, level: int) -> bytes:
-    return zlib.compress(METHODS[number].apply(alpha).tobytes(), level)
+    coder = zlib.compressobj(level)
+    parts = [
+        coder.compress(METHODS[number].apply(alpha[band], _above(alpha, band)).tobytes()) for band in _bands(alpha)
+    ]
+    return b"".join([*parts, coder.flush()])
 
 
 def read_alpha(payload: bytes, height: int, width: int) -> Pixels:
@@ -98,7 +103,22 @@ def read_alpha(payload: bytes, height: int, width: int) -> Pixels:
     expanded = inflate(payload[1:], height * columns, "alpha chunk")
     if len(expanded) != height * columns:
         raise DamagedFileError(f"the alpha chunk holds {len(expanded)} bytes, not {height * columns}.")
-    return method.undo(np.frombuffer(expanded, np.uint8).reshape(height, columns), width)
+    rows = np.frombuffer(expanded, np.uint8).reshape(height, columns)
+    plane = np.empty((height, width), np.uint8)
+    for band in _bands(plane):
+        plane[band] = method.undo(rows[band], _above(plane, band))
+    return plane
+
+
+def _bands(plane: Pixels) -> Iterator[slice]:
+    """Yield rows of a plane, few enough at a time to bound the memory."""
+    rows = max(1, BAND // plane.shape[1])
+    yield from (slice(start, start + rows) for start in range(0, plane.shape[0], rows))
+
+
+def _above(plane: Pixels, band: slice) -> Pixels:
+    """Return the row above a band."""
+    return plane[band.start - 1] if band.start else np.zeros(plane.shape[1], np.uint8)
 
 
 def smooth_hidden(pixels: Pixels, alpha: Pixels) -> Pixels:
@@ -106,9 +126,10 @@ def smooth_hidden(pixels: Pixels, alpha: Pixels) -> Pixels:
     the cheapest to code may stand there."""
     if alpha.all():
         return pixels
-    stacked = np.dstack([pixels, alpha])
-    filled = _fill(Image.fromarray(stacked))
-    return np.asarray(filled)
+    filled = np.empty_like(pixels)
+    for band in _bands(alpha):
+        filled[band] = _fill(Image.fromarray(np.dstack([pixels[band], alpha[band]])))
+    return filled
 
 
 def _fill(image: Image.Image) -> Image.Image:

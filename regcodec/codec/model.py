@@ -115,7 +115,7 @@ class Model:
         self.y_tables.validate()
         self.z_tables.validate()
         doubled = [layer.kind for layer in self.entropy.layers].count("deconv") == 2  # from z to y
-        if not doubled or len(self.y_tables) != len(self.entropy.thresholds) + 1 or self.stride < 1:
+        if not doubled or len(self.y_tables) != len(self.entropy.thresholds) + 1 or self.stride < 4 or self.stride % 4:
             raise DamagedFileError("the pack's tables do not fit its networks.")
         self.rates.validate(
             y_tables=len(self.y_tables), z_tables=len(self.z_tables), parameter_bits=self.entropy.parameter_bits
@@ -128,8 +128,8 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
     constants = pack.codec["entropy"]
     common: dict[str, Any] = {
         "layers": _layers(arrays, "layer", constants["layers"]),
-        "medians": arrays["medians"].astype(np.int64),
-        "thresholds": arrays["thresholds"].astype(np.int64),
+        "medians": _row(arrays, "medians", np.int64),
+        "thresholds": _row(arrays, "thresholds", np.int64),
         **{name: int(constants[name]) for name in ("z_bits", "parameter_bits", "gain_bits")},
     }
     entropy = ExactHyperprior(**common)
@@ -139,15 +139,16 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
         entropy = ExactContext(**common, context=network)
     tables = {
         kind: FrequencyTables(
-            arrays[f"{kind}_frequencies"].astype(np.uint32),
-            arrays[f"{kind}_lengths"].astype(np.int32),
-            arrays[f"{kind}_lows"].astype(np.int32),
+            _row(arrays, f"{kind}_frequencies", np.uint32),
+            _row(arrays, f"{kind}_lengths", np.int32),
+            _row(arrays, f"{kind}_lows", np.int32),
         )
         for kind in ("y", "z")
     }
     tiling = Tiling(**pack.codec["tile"])
     rates = Rates.of(pack, arrays, z_channels=entropy.channels[0], y_tables=len(tables["y"]))
-    return Model(pack, Transforms(pack.members, threads), entropy, tables["y"], tables["z"], tiling, rates)
+    transforms = Transforms(pack.members, threads, int(pack.codec["stride"]) // 4, entropy.channels)
+    return Model(pack, transforms, entropy, tables["y"], tables["z"], tiling, rates)
 
 
 def _layers(arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str, Any]]) -> tuple[IntegerLayer, ...]:
@@ -160,8 +161,17 @@ def _layer(arrays: dict[str, npt.NDArray[Any]], name: str, spec: dict[str, Any])
     return IntegerLayer(
         kind=spec["kind"],
         weight=arrays[f"{name}_weight"],
-        bias=arrays[f"{name}_bias"].astype(np.int64),
-        shift=arrays[f"{name}_shift"].astype(np.int64),
+        bias=_row(arrays, f"{name}_bias", np.int64),
+        shift=_row(arrays, f"{name}_shift", np.int64),
         limit=int(spec["limit"]),
         slope=None if spec["slope"] is None else (int(spec["slope"][0]), int(spec["slope"][1])),
     )
+
+
+def _row(arrays: dict[str, npt.NDArray[Any]], name: str, dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
+    """Return a stored list of integers in a type that holds each of them."""
+    stored = arrays[name]
+    row = stored.astype(dtype)
+    if stored.ndim != 1 or stored.dtype.kind not in "iu" or not np.array_equal(row, stored):
+        raise DamagedFileError(f"the pack's {name} is not a list of integers in range.")
+    return row

@@ -20,23 +20,23 @@ import hashlib
 import io
 import json
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from regcodec.codec.archive import read_archive, read_arrays
 from regcodec.errors import DamagedFileError, PackNotFoundError, naming
 
 FORMAT = 1
 NORMATIVE = ("codec.json", "analysis.onnx", "hyper_analysis.onnx", "synthesis.onnx", "entropy.npz")
 TRAINING_ONLY = "bottleneck.npz"
 MANIFEST = "manifest.json"
+MEMBERS = (*NORMATIVE, TRAINING_ONLY, MANIFEST)
 SUFFIX = ".rgm"
 _COMMENT = b"regcodec pack "
-LARGEST_PACK = 1 << 28
+LARGEST_JSON = 1 << 22
 """Bytes."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -67,8 +67,8 @@ class Pack:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays of entropy.npz."""
-        with np.load(io.BytesIO(self.members["entropy.npz"]), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        with naming("the pack's entropy.npz"):
+            return read_arrays(self.members["entropy.npz"])
 
 
 def pack_id(members: dict[str, bytes]) -> str:
@@ -85,7 +85,7 @@ def pack_bytes(members: dict[str, bytes], manifest: dict[str, Any]) -> bytes:
     contents = {**members, MANIFEST: json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST):
+        for name in MEMBERS:
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), contents[name])
         archive.comment = _COMMENT + pack_id(members).encode()
     return buffer.getvalue()
@@ -96,19 +96,15 @@ def read_pack(path: Path) -> Pack:
     if not path.is_file():
         raise PackNotFoundError(f"{path}: no such pack.")
     with naming(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                _refuse_compressed(archive)
-                members = {name: archive.read(name) for name in (*NORMATIVE, TRAINING_ONLY, MANIFEST)}
-                stated = archive.comment
-            codec, manifest = json.loads(members["codec.json"]), json.loads(members.pop(MANIFEST))
-        except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, RuntimeError) as error:
-            raise DamagedFileError(f"not a regcodec pack ({error}).") from error
+        with naming("not a regcodec pack"), path.open("rb") as file:
+            members, stated = read_archive(file, most=len(MEMBERS), comment=len(_COMMENT) + 16)
+            if set(members) != set(MEMBERS):
+                raise DamagedFileError(f"its members are not {', '.join(MEMBERS)}.")
+            codec, manifest = (_json(name, members[name]) for name in ("codec.json", MANIFEST))
+            del members[MANIFEST]
         found = pack_id(members)
         if stated != _COMMENT + found.encode():
             raise DamagedFileError("the pack is damaged: its id does not match its contents.")
-        if not (isinstance(codec, dict) and isinstance(manifest, dict)):
-            raise DamagedFileError("not a regcodec pack (its JSON members are not objects).")
         if codec.get("format") != FORMAT:
             raise DamagedFileError(
                 f"the pack has format {codec.get('format')}, this program reads {FORMAT}. Update regcodec."
@@ -116,12 +112,16 @@ def read_pack(path: Path) -> Pack:
         return Pack(path.stem, found, codec, manifest, members)
 
 
-def _refuse_compressed(archive: zipfile.ZipFile) -> None:
-    """Raise `DamagedFileError` unless reading the members takes about as much memory as the file has bytes."""
-    members = archive.infolist()
-    stored = all(m.compress_type == zipfile.ZIP_STORED and m.file_size == m.compress_size for m in members)
-    if not stored or sum(m.file_size for m in members) > LARGEST_PACK:
-        raise DamagedFileError("not a regcodec pack (members are compressed or too large).")
+def _json(name: str, text: bytes) -> dict[str, Any]:
+    if len(text) > LARGEST_JSON:
+        raise DamagedFileError(f"{name} has more than {LARGEST_JSON:,} bytes.")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{name} is not JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise DamagedFileError(f"{name} is not a JSON object.")
+    return value
 
 
 def stated_id(path: Path) -> str | None:

@@ -90,7 +90,7 @@ class Rates:
             and self.gains.shape == self.entries.shape == (rows,)
             and self.z_steps.shape == (coarse,)
             and self.offsets.shape == (coarse, y_tables)
-            and z_tables == coarse * self.z_channels
+            and z_tables == coarse * self.z_channels <= MOST_ROWS
             and bool(((self.gains >= 1) & (self.gains <= LARGEST_GAIN)).all())
             and bool(((self.entries >= 0) & (self.entries < coarse)).all())
             and bool(((self.z_steps >= 1) & (self.z_steps <= LARGEST_Z_STEP)).all())

@@ -19,7 +19,7 @@ from regcodec.bitstream.container import MAGIC
 from regcodec.codec.depth import bits_a_sample, reduce_to_eight
 from regcodec.codec.metadata import EXIF_PREFIX, describing
 from regcodec.codec.picture import Picture
-from regcodec.codec.pixels import MAX_PIXELS, refuse_size
+from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
 from regcodec.codec.strip import convert_to_srgb, strip
 from regcodec.errors import LimitError, RegcodecError
 
@@ -74,10 +74,10 @@ def picture_of(
     _refuse_depth(bits_a_sample(image), image.mode, depth)
     image.load()
     plain, icc = _plain(reduce_to_eight(image), image.info.get("icc_profile") or None)
-    colour, alpha = _split(plain)
+    pixels, alpha = _split(np.asarray(plain))
     picture = Picture(
-        pixels=np.array(colour),
-        alpha=None if alpha is None or alpha.getextrema() == (255, 255) else np.array(alpha),
+        pixels=pixels,
+        alpha=None if alpha is None or alpha.min() == 255 else alpha,
         icc=icc,
         exif=_exif(image),
         xmp=_xmp(image),
@@ -122,11 +122,12 @@ def _is_grey(image: Image.Image) -> bool:
     return bool((palette == palette[:, :1]).all())
 
 
-def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    if image.mode in ("RGB", "L"):
-        return image, None
-    bands = image.split()
-    return (Image.merge("RGB", bands[:3]) if image.mode == "RGBA" else bands[0]), bands[-1]
+def _split(samples: Pixels) -> tuple[Pixels, Pixels | None]:
+    """Return colour and alpha of [H, W] L, [H, W, 2] LA, [H, W, 3] RGB or [H, W, 4] RGBA."""
+    if samples.ndim == 2 or samples.shape[2] == 3:
+        return samples, None
+    colour = samples[:, :, 0] if samples.shape[2] == 2 else samples[:, :, :3]
+    return np.ascontiguousarray(colour), np.ascontiguousarray(samples[:, :, -1])
 
 
 def _exif(image: Image.Image) -> bytes | None:

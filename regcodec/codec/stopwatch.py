@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Adds up seconds under the names transform, entropy and coder."""
+    """Adds up seconds under the names transform, entropy and coder, and those of the command line."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -27,9 +27,9 @@ class Stopwatch:
             self.seconds[name] += time.perf_counter() - start
 
     def line(self, total: float) -> str:
-        """Return `total` seconds and their parts as a person reads them."""
-        parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.seconds.items())
-        return f"{total:.2f} s ({parts})"
+        """Return `total` seconds and their parts, which add up to it, as a person reads them."""
+        parts = {**self.seconds, "other": max(total - sum(self.seconds.values()), 0.0)}
+        return f"{total:.2f} s ({', '.join(f'{name} {seconds:.2f}' for name, seconds in parts.items())})"
 
     def laps(self, name: str, source: Iterator[T]) -> Iterator[T]:
         """Yield what `source` yields, adding the time it takes to make each to `name`."""

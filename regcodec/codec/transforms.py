@@ -15,41 +15,57 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regcodec.codec.graphs import refuse_unsafe
 from regcodec.codec.pixels import Planes
-from regcodec.errors import DamagedFileError, RegcodecError
+from regcodec.errors import DamagedFileError, RegcodecError, naming
 
 Latent = npt.NDArray[np.float32]
 WHOLE = (slice(None), slice(None))
 
 
 class Transforms:
-    """Analysis and synthesis of one pack; `threads` None leaves the number to onnxruntime."""
+    """Analysis and synthesis of one pack.
 
-    def __init__(self, members: dict[str, bytes], threads: int | None) -> None:
+    `threads` None leaves the number to onnxruntime; an element of y is `step` pixels wide; `channels` are of z and y.
+    """
+
+    def __init__(self, members: dict[str, bytes], threads: int | None, step: int, channels: tuple[int, int]) -> None:
         self._members = members
         self.threads = threads
+        self._step = step
+        self._channels = channels
 
     def analysis(self, x: Planes, core: tuple[slice, slice] = WHOLE) -> tuple[Latent, Latent]:
         """Return y and z of the picture, or of a core: rows and columns of y, whole elements of z."""
-        y = np.ascontiguousarray(self._run(self._analysis, x)[:, :, *core])
-        z = self._run(self._hyper_analysis, y)
+        of_z, of_y = self._channels
+        shape = (1, of_y, x.shape[2] // self._step, x.shape[3] // self._step)
+        y = np.ascontiguousarray(self._run(self._analysis, x, shape)[:, :, *core])
+        z = self._run(self._hyper_analysis, y, (1, of_z, y.shape[2] // 4, y.shape[3] // 4))
         if not (np.isfinite(y).all() and np.isfinite(z).all()):
             raise RegcodecError("the analysis transform gave values that are not finite; the pack is unusable.")
         return y[0], z[0]
 
     def synthesis(self, y_hat: Latent) -> Planes:
         """Return the picture of a latent."""
-        x_hat = self._run(self._synthesis, y_hat[None])
+        shape = (1, 3, y_hat.shape[1] * self._step, y_hat.shape[2] * self._step)
+        x_hat = self._run(self._synthesis, y_hat[None], shape)
         if not np.isfinite(x_hat).all():
             raise DamagedFileError("the symbols are so large that the picture is not finite.")
         return x_hat
 
-    def _run(self, session: Any, a: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the only output of a graph for its only input."""
+    def release(self) -> None:
+        """Give back the sessions and the memory that they keep from one run for the next."""
+        for name in ("_analysis", "_hyper_analysis", "_synthesis"):
+            self.__dict__.pop(name, None)
+
+    def _run(self, session: Any, a: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Return the only output of a graph for its only input; it must have `shape`."""
         try:
             (result,) = session.run(None, {session.get_inputs()[0].name: a})
         except Exception as error:  # onnxruntime's errors have no common base but Exception
             raise DamagedFileError(f"a transform of the pack does not fit its tables ({error}).") from error
+        if np.shape(result) != shape:
+            raise DamagedFileError(f"a transform of the pack gives {np.shape(result)} where its tables need {shape}.")
         return np.asarray(result, np.float32)
 
     @cached_property
@@ -67,6 +83,8 @@ class Transforms:
     def _session(self, name: str) -> Any:
         import onnxruntime
 
+        with naming(f"the pack's {name} is refused"):
+            refuse_unsafe(self._members[name])
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.enable_mem_pattern = False  # a pattern doubles the memory from the second tile on, and saves no time

@@ -1,8 +1,9 @@
-"""What a measurement leaves behind: tables on a console, points.jsonl and summary.csv in a directory.
+"""What a measurement leaves behind: tables on a console, and files in a directory.
 
     points.jsonl   one object per image and quality: the fields of `sweep.Point`; null for what is not finite
-    summary.csv    one row per codec and quality: the fields of `summary.Average`, then the codec's BD figures against
-                   the anchor, the same on each of its rows; empty for what is not known
+    summary.csv    one row per codec and quality: the fields of `summary.Average`; empty for what is not known
+    bd.csv         one row per anchor: the BD figures of the codec against it
+    report.md      both as a page
 
 Anyone above `codec` may import this file.
 """
@@ -21,10 +22,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from regcodec.evaluation.summary import Average, BdFigure, Comparison
+from regcodec.evaluation.summary import Average, Comparison
 from regcodec.evaluation.sweep import Point
 from regcodec.files import refuse_existing, write_atomically
 
+REPORT_FILES = ("points.jsonl", "summary.csv", "bd.csv", "report.md")
 FIGURES = ("bd_rate_psnr", "bd_rate_ms_ssim", "bd_psnr")
 WAYS = ("averaged", "per_image", "images")
 
@@ -63,8 +65,8 @@ def rd_table(curves: Sequence[Sequence[Average]], *, title: str, conditions: str
                 _number(row.psnr, 2),
                 _number(row.ms_ssim, 4),
                 _number(row.ms_ssim_db, 2),
-                f"{row.encode_seconds:.3f}",
-                f"{row.decode_seconds:.3f}",
+                _number(row.encode_seconds, 3),
+                _number(row.decode_seconds, 3),
             )
         table.add_section()
     return table
@@ -100,6 +102,8 @@ def bd_table(comparisons: Sequence[Comparison]) -> Table:
             _signed(similarity.averaged, " %"),
             _signed(gain.averaged, " dB"),
         )
+        if not psnr.images:  # a published curve
+            continue
         table.add_row(
             "",
             "",
@@ -117,17 +121,22 @@ def write_report(
     curves: Sequence[Sequence[Average]],
     comparisons: Sequence[Comparison],
     *,
+    title: str,
+    conditions: str,
     force: bool = False,
 ) -> list[Path]:
-    """Write points.jsonl and summary.csv into `directory` (created when missing) and return their paths.
+    """Write REPORT_FILES into `directory` (created when missing) and return their paths.
 
     Raises `UsageError` before anything is written when one of them exists and `force` is not given.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    contents = {
-        directory / "points.jsonl": _jsonl(points),
-        directory / "summary.csv": _csv(curves, comparisons),
-    }
+    texts = (
+        _jsonl(points),
+        _averages_csv(curves),
+        _bd_csv(comparisons),
+        _markdown(curves, comparisons, title, conditions),
+    )
+    contents = {directory / name: text for name, text in zip(REPORT_FILES, texts, strict=True)}
     for path in contents:
         refuse_existing(path, force=force)
     for path, text in contents.items():
@@ -140,27 +149,66 @@ def _jsonl(points: Iterable[Point]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
-def _csv(curves: Sequence[Sequence[Average]], comparisons: Sequence[Comparison]) -> str:
-    against = {comparison.codec: comparison for comparison in comparisons}
+def _averages_csv(curves: Sequence[Sequence[Average]]) -> str:
     parts = _part_names(curves)
     plain = [field.name for field in fields(Average) if field.name != "parts"]
-    bd_columns = [f"{figure}_{way}" for figure in FIGURES for way in WAYS]
+    rows = [
+        [*(_finite(getattr(row, name)) for name in plain), *(row.parts.get(name) for name in parts)]
+        for curve in curves
+        for row in curve
+    ]
+    return _csv([*plain, *(f"{name}_seconds" for name in parts)], rows)
+
+
+def _bd_csv(comparisons: Sequence[Comparison]) -> str:
+    rows = [
+        [c.codec, c.anchor, *(getattr(getattr(c, figure), way) for figure in FIGURES for way in WAYS)]
+        for c in comparisons
+    ]
+    return _csv(["codec", "anchor", *(f"{figure}_{way}" for figure in FIGURES for way in WAYS)], rows)
+
+
+def _csv(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*plain, *(f"{name}_seconds" for name in parts), "anchor", *bd_columns])
-    for row in (row for curve in curves for row in curve):
-        comparison = against.get(row.codec)
-        figures: list[BdFigure] = [getattr(comparison, name) for name in FIGURES] if comparison else []
-        writer.writerow(
-            [
-                *(_finite(getattr(row, name)) for name in plain),
-                *(row.parts.get(name) for name in parts),
-                comparison.anchor if comparison else None,
-                *(getattr(figure, way) for figure in figures for way in WAYS),
-                *([None] * len(bd_columns) if not comparison else []),
-            ]
-        )
+    writer.writerows([headings, *rows])
     return text.getvalue()
+
+
+def _markdown(
+    curves: Sequence[Sequence[Average]], comparisons: Sequence[Comparison], title: str, conditions: str
+) -> str:
+    """Return the page with both tables that GitHub shows; times are left to summary.csv."""
+    lines = [f"# {title}", "", f"{conditions}. Written by `regcodec eval`.", ""]
+    lines += _markdown_table(
+        ("codec", "quality", "bpp", "PSNR, dB", "MS-SSIM, dB"),
+        (
+            (row.codec, f"{row.quality:g}", f"{row.bpp:.4f}", _number(row.psnr, 2), _number(row.ms_ssim_db, 2))
+            for curve in curves
+            for row in curve
+        ),
+    )
+    if comparisons:
+        lines += ["", "BD-rate below 0: smaller files.", ""]
+        lines += _markdown_table(
+            ("codec", "anchor", "BD-rate (PSNR)", "mean of images", "BD-rate (MS-SSIM)", "BD-PSNR"),
+            (
+                (
+                    c.codec,
+                    c.anchor,
+                    _signed(c.bd_rate_psnr.averaged, " %"),
+                    _signed(c.bd_rate_psnr.per_image, " %") if c.bd_rate_psnr.images else "-",
+                    _signed(c.bd_rate_ms_ssim.averaged, " %"),
+                    _signed(c.bd_psnr.averaged, " dB"),
+                )
+                for c in comparisons
+            ),
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
 
 
 def _part_names(curves: Sequence[Sequence[Average]]) -> list[str]:

@@ -110,6 +110,22 @@ def compare(points: Sequence[Point], anchor_points: Sequence[Point]) -> Comparis
     )
 
 
+def compare_published(points: Sequence[Point], anchor: Sequence[Average]) -> Comparison:
+    """BD figures of one codec against a curve of averages alone; nothing is known of its single images."""
+    curve = average(points)
+
+    def averaged(figure: Callable[..., float], quality: Callable[[Point | Average], float]) -> BdFigure:
+        return BdFigure(averaged=_figure(figure, anchor, curve, quality), per_image=None, images=0)
+
+    return Comparison(
+        codec=points[0].codec,
+        anchor=anchor[0].codec,
+        bd_rate_psnr=averaged(bd_rate, lambda point: point.psnr),
+        bd_rate_ms_ssim=averaged(bd_rate, lambda point: ms_ssim_db(point.ms_ssim)),
+        bd_psnr=averaged(bd_psnr, lambda point: point.psnr),
+    )
+
+
 def _average(quality: float, group: Sequence[Point]) -> Average:
     similarities = [point.ms_ssim for point in group if not math.isnan(point.ms_ssim)]
     similarity = fmean(similarities) if similarities else math.nan

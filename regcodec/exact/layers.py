@@ -23,6 +23,7 @@ from regcodec.errors import DamagedFileError
 
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
+LARGEST_KERNEL = 15
 
 Activations = npt.NDArray[np.floating[Any]]
 
@@ -49,7 +50,7 @@ class IntegerLayer:
         """Raise `DamagedFileError` unless the layer is one that an export writes and its bound holds."""
         outs, _, *sides = self.weight.shape if self.weight.ndim == 4 else (0, 0, 0)
         integers = self.weight.dtype.kind == "i" and self.weight.min() > -(1 << 31) and self.weight.max() < 1 << 31
-        square = len(set(sides)) == 1 and sides[0] % 2 == 1
+        square = len(set(sides)) == 1 and sides[0] % 2 == 1 and sides[0] <= LARGEST_KERNEL
         shaped = square and outs > 0 and self.bias.shape == self.shift.shape == (outs,)
         if not (integers and shaped and 0 < self.limit < 1 << 31 and _is_slope(self.slope)):
             raise DamagedFileError("the pack's integer network has a layer that is not well formed.")

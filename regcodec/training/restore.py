@@ -18,9 +18,11 @@ import torch
 from compressai.layers import GDN
 from torch import Tensor, nn
 
+from regcodec.codec.archive import read_arrays
 from regcodec.codec.model import Model
 from regcodec.codec.pack import TRAINING_ONLY, Pack
 from regcodec.config import NetworkConfig
+from regcodec.errors import naming
 from regcodec.exact.context import ExactContext
 from regcodec.exact.layers import IntegerLayer
 from regcodec.training.graphs import graph_weights
@@ -69,8 +71,9 @@ def bottleneck_member(network: LatentCodec) -> bytes:
 
 
 def _bottleneck_state(pack: Pack) -> dict[str, Tensor]:
-    with np.load(io.BytesIO(pack.members[TRAINING_ONLY]), allow_pickle=False) as stored:
-        return {_own_name(name): torch.from_numpy(stored[name].copy()) for name in stored.files}
+    with naming(f"{pack.name}: {TRAINING_ONLY}"):
+        stored = read_arrays(pack.members[TRAINING_ONLY])
+    return {_own_name(name): torch.from_numpy(array.copy()) for name, array in stored.items()}
 
 
 def _own_name(stored: str) -> str:

@@ -47,7 +47,7 @@ def _start_hyperprior(network: Hyperprior, x: Tensor, step: float) -> None:
     N, M = network.config.N, network.config.M
     if N < 48:
         raise UsageError("--start pca needs --width 48 or more; use --start random.")
-    basis8, basis16 = _bases(_unshuffle(x, 3), N, M)
+    basis8, basis16 = bases(_unshuffle(x, 3), N, M)
     kernels = [
         _rearrangement(3),
         _rearrangement(12),
@@ -69,7 +69,7 @@ def _start_hyperprior(network: Hyperprior, x: Tensor, step: float) -> None:
 
 
 def _start_res(network: ResHyper, x: Tensor, step: float) -> None:
-    basis8, basis16 = _bases(F.pixel_unshuffle(x, BLOCK), network.config.N, network.config.M)
+    basis8, basis16 = bases(F.pixel_unshuffle(x, BLOCK), network.config.N, network.config.M)
     enter, down, up, leave = network.g_a[1], network.g_a[-1], network.g_s[0], network.g_s[-2]
     groups = basis16.view(len(basis16), len(basis8), 2, 2)
     for layer, kernel in (
@@ -82,7 +82,7 @@ def _start_res(network: ResHyper, x: Tensor, step: float) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def _bases(blocks: Tensor, width: int, latent: int) -> tuple[Tensor, Tensor]:
+def bases(blocks: Tensor, width: int, latent: int) -> tuple[Tensor, Tensor]:
     """Return principal components of blocks [B, 192, h, w] as rows, and those of 2x2 groups of their coefficients."""
     basis8 = _principal(blocks, min(width, blocks.shape[1]))
     groups = F.pixel_unshuffle(torch.einsum("kc,bchw->bkhw", basis8, blocks), 2)

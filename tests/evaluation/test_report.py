@@ -16,7 +16,7 @@ from rich.console import Console
 
 from regcodec.errors import UsageError
 from regcodec.evaluation.plot import write_plot
-from regcodec.evaluation.report import print_report, write_report
+from regcodec.evaluation.report import REPORT_FILES, print_report, write_report
 from regcodec.evaluation.summary import average, compare
 from regcodec.evaluation.sweep import Point
 
@@ -45,6 +45,7 @@ def curve(codec: str, scale: float, lift: float = 0.0) -> list[Point]:
 
 OURS, ANCHOR = curve("ours", 0.5), curve("anchor", 1)
 CURVES = [average(OURS), average(ANCHOR)]
+HEAD = {"title": "tiny", "conditions": "2 threads, a CPU"}
 
 
 def printed(points: list[Point], anchor: list[Point]) -> str:
@@ -70,20 +71,29 @@ def test_curves_that_do_not_meet_are_printed_as_no_overlap() -> None:
 
 
 def test_the_files_hold_every_point_and_every_figure(tmp_path: Path) -> None:
-    paths = write_report(tmp_path / "new", OURS + ANCHOR, CURVES, [compare(OURS, ANCHOR)])
-    assert [path.name for path in paths] == ["points.jsonl", "summary.csv"]
+    paths = write_report(tmp_path / "new", OURS + ANCHOR, CURVES, [compare(OURS, ANCHOR)], **HEAD)
+    assert [path.name for path in paths] == list(REPORT_FILES)
     points = [Point(**json.loads(line)) for line in paths[0].read_text().splitlines()]
     assert points == OURS + ANCHOR
     rows = list(csv.DictReader(paths[1].open()))
     assert [(row["codec"], row["quality"]) for row in rows] == [(p.codec, str(p.quality)) for p in OURS + ANCHOR]
-    assert float(rows[0]["bd_rate_psnr_averaged"]) == pytest.approx(-50)
-    assert (rows[0]["anchor"], rows[0]["encode_transform_seconds"]) == ("anchor", "0.25")
-    assert (rows[4]["anchor"], rows[4]["bd_rate_psnr_averaged"], rows[4]["encode_transform_seconds"]) == ("", "", "")
+    assert [rows[place]["encode_transform_seconds"] for place in (0, 4)] == ["0.25", ""]
+    (figures,) = csv.DictReader(paths[2].open())
+    assert (figures["codec"], figures["anchor"]) == ("ours", "anchor")
+    assert float(figures["bd_rate_psnr_averaged"]) == pytest.approx(-50)
+    page = paths[3].read_text()
+    for expected in (
+        "# tiny\n",
+        "2 threads, a CPU.",
+        "| ours | 0 | 0.0500 | 28.00 | 8.00 |",
+        "| ours | anchor | -50.00 % |",
+    ):
+        assert expected in page
 
 
 def test_what_is_not_finite_is_null_in_jsonl_and_empty_in_csv(tmp_path: Path) -> None:
     points = [replace(point, psnr=math.inf, ms_ssim=math.nan) for point in OURS]
-    jsonl, summary = write_report(tmp_path, points, [average(points)], [])
+    jsonl, summary, _, _ = write_report(tmp_path, points, [average(points)], [], **HEAD)
     first = json.loads(jsonl.read_text().splitlines()[0], parse_constant=pytest.fail)
     assert (first["psnr"], first["ms_ssim"]) == (None, None)
     row = next(csv.DictReader(summary.open()))
@@ -93,9 +103,9 @@ def test_what_is_not_finite_is_null_in_jsonl_and_empty_in_csv(tmp_path: Path) ->
 def test_existing_files_are_replaced_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "summary.csv").write_text("mine")
     with pytest.raises(UsageError, match="--force"):
-        write_report(tmp_path, OURS, CURVES, [])
+        write_report(tmp_path, OURS, CURVES, [], **HEAD)
     assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
-    write_report(tmp_path, OURS, CURVES, [], force=True)
+    write_report(tmp_path, OURS, CURVES, [], **HEAD, force=True)
     assert (tmp_path / "summary.csv").read_text() != "mine"
 
 

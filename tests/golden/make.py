@@ -1,7 +1,7 @@
 """Makes everything in this folder from nothing: `python -m tests.golden.make` (about a minute).
 
     tiny.rgm        a real pack of a tiny network, trained by the product on pictures drawn by code
-    *.rgc           golden files; expected.npz has the pixels they decode to
+    *.rgc           golden files; expected.npz has the pixels they decode to, and FILE:alpha, FILE:icc, ... as bytes
     bad/*.rgc       damaged files; bad.json has the exit code and the sentence that each must produce
 
 The sentences are written here by hand, never taken from a run. Run it again only when the format changes: files made by
@@ -17,27 +17,58 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from regcodec.bitstream.container import CHUNK_CRC, HEADER_CRC, MAGIC, Chunk, Layout, RgcFile, read_rgc, write_rgc
-from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import encode_pixels, encode_symbols
+from regcodec.codec.encoder import encode_symbols
 from regcodec.codec.model import Model
+from regcodec.codec.picture import Picture, decode_picture, encode_picture
+from regcodec.codec.pixels import Pixels
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import symbols_crc
 from regcodec.coding.range_coder import SymbolEncoder
+from regcodec.config import STRIPPABLE
 from tests.images import noise, render
 
 HERE = Path(__file__).resolve().parent
 PACK = HERE / "tiny.rgm"
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+EXIF = bytes.fromhex("49492a0008000000010012010300010000000600000000000000")
+"""One tag: orientation 6."""
+
+
+def profile() -> bytes:
+    """Return an sRGB profile without the date on which it was made."""
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return made[:24] + bytes(12) + made[36:]
+
+
+def ramp(width: int, height: int) -> Pixels:
+    """Return a plane that runs from 0 on the left to 255 on the right."""
+    return np.broadcast_to(np.linspace(0, 255, width).astype(np.uint8), (height, width)).copy()
+
+
+def cross(width: int, height: int) -> Pixels:
+    """Return an alpha plane of 0 and 255."""
+    plane = np.zeros((height, width), np.uint8)
+    plane[height // 2] = plane[:, width // 2] = 255
+    return plane
+
+
 GOLDEN = {
-    "one-pixel.rgc": (render(3, 1, 1), 4.0),
-    "colour.rgc": (render(4, 70, 50), 3.0),
-    "grey.rgc": (render(5, 33, 129, grey=True), 4.0),
-    "grey-pixel.rgc": (render(6, 1, 1, grey=True), 1.0),
-    "dust.rgc": (noise(7, 64, 64), 1.0),
+    "one-pixel.rgc": (Picture(pixels=render(3, 1, 1)), 4.0),
+    "colour.rgc": (Picture(pixels=render(4, 70, 50)), 3.0),
+    "grey.rgc": (Picture(pixels=render(5, 33, 129, grey=True)), 4.0),
+    "grey-pixel.rgc": (Picture(pixels=render(6, 1, 1, grey=True)), 1.0),
+    "dust.rgc": (Picture(pixels=noise(7, 64, 64)), 1.0),
+    "all-chunks.rgc": (
+        Picture(pixels=render(9, 20, 14), alpha=ramp(20, 14), icc=profile(), exif=EXIF, xmp=XMP),
+        3.0,
+    ),
+    "grey-cut-out.rgc": (Picture(pixels=render(10, 19, 9, grey=True), alpha=cross(19, 9), xmp=XMP), 1.0),
+    "tiles.rgc": (Picture(pixels=ramp(8, 1).repeat(4_104, axis=1)), 1.0),
 }
-"""name -> picture, quality"""
+"""name -> picture, quality; tiles.rgc, padded to 64 rows, is just too large to be one tile."""
 
 
 def train_pack() -> None:
@@ -123,6 +154,7 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
     body = good[head:]
     unknown = bytes.fromhex("0123456789abcdef")
     newer = "Update regcodec."
+    no_newer = "Update regcodec; if that does not help, the file is damaged."
     mismatch = "the header is damaged (its CRC does not match)."
     broken_chunk = "a chunk is damaged (its CRC does not match)."
     feature = f"the file uses a feature this program does not know. {newer}"
@@ -144,7 +176,11 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
         "flip-in-chunk-crc": (flipped(good, -1, 7), broken_chunk),
         "newer-version": (
             header(model, version=2) + body,
-            f"the file has format version 2, this program reads 1. {newer}",
+            f"the file has format version 2, this program reads 1. {no_newer}",
+        ),
+        "garbage-version": (
+            flipped(good, 8, 6),
+            f"the file has format version 65, this program reads 1. {no_newer}",
         ),
         "flags": (header(model, flags=128) + body, feature),
         "layout": (header(model, layout=2) + body, feature),
@@ -196,18 +232,32 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
     return listed
 
 
+def expected(files: dict[str, bytes], model: Model) -> dict[str, Pixels]:
+    """Return what the files decode to, under the names that expected.npz has."""
+    arrays = {}
+    for name, data in files.items():
+        picture = decode_picture(data, model)
+        arrays[name] = picture.pixels
+        if picture.alpha is not None:
+            arrays[f"{name}:alpha"] = picture.alpha
+        for kind in STRIPPABLE:
+            if (blob := getattr(picture, kind)) is not None:
+                arrays[f"{name}:{kind}"] = np.frombuffer(blob, np.uint8)
+    return arrays
+
+
 def main() -> None:
     """Write everything anew."""
     if "--keep-pack" not in sys.argv:
         train_pack()
     model = Model.open(PACK, threads=1)
-    files = {name: encode_pixels(pixels, model, quality) for name, (pixels, quality) in GOLDEN.items()}
+    files = {name: encode_picture(picture, model, quality) for name, (picture, quality) in GOLDEN.items()}
     files["escapes.rgc"] = with_escapes(model)
     for stale in [*HERE.glob("*.rgc"), *HERE.glob("bad/*.rgc")]:
         stale.unlink()
     for name, data in files.items():
         (HERE / name).write_bytes(data)
-    np.savez_compressed(HERE / "expected.npz", **{name: decode_pixels(data, model) for name, data in files.items()})
+    np.savez_compressed(HERE / "expected.npz", **expected(files, model))
     table = {}
     (HERE / "bad").mkdir(exist_ok=True)
     for name, (data, code, sentence) in damaged(model, files["one-pixel.rgc"]).items():

@@ -1,0 +1,83 @@
+"""Stored ZIP files and .npz files of untrusted packs, read strictly: nothing is believed before it is compared with the
+bytes that are there.
+
+Anyone in `codec` and `training` may import this file.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from math import prod
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regcodec.errors import DamagedFileError
+
+LARGEST = 1 << 28
+"""Bytes of an archive."""
+MOST_ARRAYS = 4096
+LARGEST_ENTRY = 1 << 10
+"""Bytes of a member's entry in the directory."""
+_END = struct.Struct("<4s4H2LH")
+"""End of the directory: signature, two disk numbers, entries here and in all, its size and place, bytes of comment."""
+
+
+def read_archive(file: IO[bytes], *, most: int, comment: int = 0) -> tuple[dict[str, bytes], bytes]:
+    """Return the members of a stored ZIP by name, at most `most`, and its comment of `comment` bytes.
+
+    Raises `DamagedFileError` for compressed, encrypted, repeated or overlapping members, and anything that is no ZIP.
+    """
+    size = file.seek(0, io.SEEK_END)
+    if size > LARGEST:
+        raise DamagedFileError(f"it has more than {LARGEST:,} bytes.")
+    file.seek(max(size - _END.size - comment, 0))
+    end = file.read(_END.size)
+    if len(end) < _END.size or not end.startswith(b"PK\5\6"):
+        raise DamagedFileError("it is not a ZIP file of the expected form.")
+    _, _, _, here, entries, directory, _, _ = _END.unpack(end)
+    if not here == entries <= most or directory > entries * LARGEST_ENTRY:
+        raise DamagedFileError(f"its directory has {entries} members in {directory} bytes.")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            _refuse_odd(archive.infolist(), size)
+            return {member.filename: archive.read(member) for member in archive.infolist()}, archive.comment
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, RuntimeError) as error:
+        raise DamagedFileError(f"{error}.") from error
+
+
+def read_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of an uncompressed .npz file of numbers in C order; anything else is a `DamagedFileError`."""
+    members, _ = read_archive(io.BytesIO(data), most=MOST_ARRAYS)
+    return {name.removesuffix(".npy"): _array(name, content) for name, content in members.items()}
+
+
+def _refuse_odd(members: list[zipfile.ZipInfo], size: int) -> None:
+    if not all(m.compress_type == zipfile.ZIP_STORED and m.file_size == m.compress_size for m in members):
+        raise DamagedFileError("its members are compressed.")
+    names = [member.filename for member in members]
+    if len(set(names)) < len(names):
+        raise DamagedFileError("it has two members of one name.")
+    if sum(member.file_size for member in members) > size:
+        raise DamagedFileError("its members state more bytes than the file has.")
+
+
+def _array(name: str, content: bytes) -> npt.NDArray[Any]:
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+        if version != (1, 0):
+            raise DamagedFileError(f"{name} has npy version {version[0]}.{version[1]}, not 1.0.")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
+        raise DamagedFileError(f"{name} is not an array.") from error
+    if dtype.hasobject or dtype.kind not in "iuf" or fortran:
+        raise DamagedFileError(f"{name} is not an array of numbers in C order.")
+    body = content[stream.tell() :]
+    if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != len(body):
+        raise DamagedFileError(f"{name} states {prod(shape):,} numbers and has {len(body):,} bytes.")
+    return np.frombuffer(body, dtype).reshape(shape)

@@ -1,0 +1,32 @@
+"""The campaign in stages/, rehearsed: one step of each at a small size, each going on from the one before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from regcodec.cli.main import main
+from regcodec.codec.model import Model
+
+STAGES = Path(__file__).parents[2] / "stages"
+SMALL = ("--steps", "1", "--batch", "2", "--crop", "64", "--validate-every", "1", "--device", "cpu")
+
+
+def rehearse(stage: str, run: Path, photos: Path, *options: str) -> Path:
+    """Run one step of a stage through the command line and return its run."""
+    where = ("--data", str(photos), "--run", str(run), "--cache", str(photos.parent / "cache"))
+    done = CliRunner().invoke(main, ["train", "--config", str(STAGES / stage), *where, *SMALL, *options])
+    assert done.exit_code == 0, done.output
+    return run
+
+
+@pytest.mark.slow
+def test_the_stages_follow_each_other_to_a_pack_of_all_rates(photos: Path, tmp_path: Path) -> None:
+    cpu = rehearse("res-context-cpu.toml", tmp_path / "cpu", photos, "--size", "small")
+    first = rehearse("res-context-256.toml", tmp_path / "256", photos, "--size", "small", "--init", str(cpu))
+    second = rehearse("res-context-512.toml", tmp_path / "512", photos, "--init", str(first))
+    last = rehearse("res-context-all.toml", tmp_path / "all", photos, "--init", str(second))
+    rates = Model.open(last / "all.rgm").rates
+    assert (len(rates.qualities), len(rates.z_steps), rates.trained) == (701, 29, tuple(range(1, 9)))
