@@ -106,6 +106,11 @@ class Objective:
             y_hat = y_hat + (decoded - self._moved(symbols, scale)) / self.gain
         return Walked(bits, self.error_bits * self.squared_error(y_hat), values)
 
+    @torch.no_grad()
+    def rounded(self, v: Tensor, u: Tensor) -> float:
+        """Return R + lambda D in bits where every symbol is the nearest one, as the encoder decides."""
+        return self(v, u, nearest, rounded).total.item()
+
     def squared_error(self, y_hat: Tensor) -> Tensor:
         """Return the sum over the window, on 0..1, of y_hat in the core."""
         whole = self.window.around.clone()
@@ -126,6 +131,12 @@ class Objective:
             return 0.0
         index = torch.bucketize(scale.detach(), self.thresholds, right=True)
         return symbols.clamp(-1, 1) * self.offsets[index]
+
+
+def nearest(v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nearest symbols and their code lengths: the quantizer of the plain pass, without gradient."""
+    symbols = (v - mean).round()
+    return symbols, gaussian_bits(symbols, scale)
 
 
 def gaussian_bits(symbols: Tensor, scale: Tensor) -> Tensor:

@@ -61,7 +61,8 @@ class Optimizer:
         if self.level.proximal:
             v, u = proximal(objective, v, u, self.level.proximal, noise, self._tick)
         if self.level.annealing:
-            v, u = anneal(objective, v, u, self.level.annealing, noise, self._tick)
+            annealed = anneal(objective, v, u, self.level.annealing, noise, self._tick)
+            v, u = min((v, u), annealed, key=lambda latents: objective.rounded(*latents))
         better_y, better_z = (t.cpu().numpy() for t in objective.latents(v, u))
         if len(self.grid) > 1:
             self._kept[tile] = self._decoded(better_z, better_y)

@@ -51,7 +51,7 @@ def proximal(
 ) -> tuple[Tensor, Tensor]:
     """Return the v and u of the least R + lambda D that was seen, v with whole symbols beside the means."""
     curvature, caution = _curvature(objective, v, noise), 1.0
-    state = _State.at(objective, v, u, Proximal(None, 0.0, noise))  # the plain pass
+    state = _Proposal(objective, v, u, Proximal(None, 0.0, noise)).accepted()  # the plain pass
     best = (state.total, state.values, u.round())
     tick()
     for i in range(1, iterations + 1):
@@ -60,12 +60,12 @@ def proximal(
         target = state.target + RATE * (state.values - state.gradient_v / (2 * w) - state.target)
         hyper = state.u - HYPER_RATE * state.gradient_u
         decide = Proximal(w, TEMPERATURE * max(0.0, 1 - 1.25 * done) ** 2, noise)
-        proposed = _State.at(objective, target, hyper, decide, unless=TOLERANCE * state.total)
+        proposal = _Proposal(objective, target, hyper, decide)
         tick()
-        if proposed is None:
+        if not proposal.total <= TOLERANCE * state.total:
             caution *= CAUTION
             continue
-        state, caution = proposed, max(1.0, caution * RELIEF)
+        state, caution = proposal.accepted(), max(1.0, caution * RELIEF)
         if state.total < best[0]:
             best = (state.total, state.values, hyper.round())
     return best[1], best[2]
@@ -73,25 +73,29 @@ def proximal(
 
 @dataclass(frozen=True)
 class _State:
+    """Where the search is: targets, the values decided from them, and the gradients there."""
+
     target: Tensor
     u: Tensor
     total: float
+    """R + lambda D in bits."""
     values: Tensor
     gradient_v: Tensor
     gradient_u: Tensor
 
-    @classmethod
-    def at(
-        cls, objective: Objective, target: Tensor, u: Tensor, decide: Proximal, *, unless: float = torch.inf
-    ) -> _State | None:
-        """Return the state of a target, None where R + lambda D is above `unless`: then no backward pass is made."""
-        leaves = target.detach().requires_grad_(), u.detach().requires_grad_()
-        walked = objective(*leaves, decide, rounded)
-        total = walked.total.item()
-        if not total <= unless:
-            return None
-        gradients = torch.autograd.grad(walked.total, leaves)
-        return cls(target, u, total, walked.values, *gradients)
+
+class _Proposal:
+    """Symbols decided for a target; the backward pass is made only when they are accepted."""
+
+    def __init__(self, objective: Objective, target: Tensor, u: Tensor, decide: Proximal) -> None:
+        self._leaves = target.detach().requires_grad_(), u.detach().requires_grad_()
+        self._walked = objective(*self._leaves, decide, rounded)
+        self.total = self._walked.total.item()
+
+    def accepted(self) -> _State:
+        gradients = torch.autograd.grad(self._walked.total, self._leaves)
+        target, u = (leaf.detach() for leaf in self._leaves)
+        return _State(target, u, self.total, self._walked.values, *gradients)
 
 
 class Proximal:
