@@ -27,15 +27,15 @@ class Level:
 
 LEVELS = (
     Level(),
-    Level(weights=(24.0,)),
-    Level(weights=(24.0, 14.0)),
-    Level(weights=(40.0, 24.0, 17.0, 12.0, 8.0)),
-    Level(weights=(24.0,), proximal=6),
-    Level(weights=(24.0,), proximal=12),
-    Level(weights=(24.0,), proximal=30),
-    Level(weights=(24.0,), proximal=80),
-    Level(weights=(24.0,), proximal=300),
-    Level(weights=(24.0,), proximal=100, annealing=5000),
+    Level(weights=(30.0,)),
+    Level(weights=(30.0, 60.0)),
+    Level(weights=(30.0, 60.0, 20.0, 40.0, 14.0)),
+    Level(weights=(30.0,), proximal=6),
+    Level(weights=(30.0,), proximal=12),
+    Level(weights=(30.0,), proximal=30),
+    Level(weights=(30.0,), proximal=80),
+    Level(weights=(30.0,), proximal=300),
+    Level(weights=(30.0,), proximal=300, annealing=5000),
 )
 
 
