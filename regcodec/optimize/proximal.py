@@ -26,7 +26,7 @@ from torch import Tensor
 
 from regcodec.optimize.objective import Objective, gaussian_bits, rounded
 
-SOFT, HARD = 1.25, 3.0
+SOFT, HARD = 1.5, 3.0
 """First and last factor of the curvature."""
 TEMPERATURE = 1.5
 """Bits, at first."""
