@@ -10,6 +10,7 @@ nothing here, and no plain encode, imports torch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,7 +145,9 @@ class Search:
         return list(latents_of(self.pixels, self.model, self.clock))
 
     def _optimised(self, row: int, lambda_: float) -> Iterator[tuple[Latent, Latent]]:
-        module = import_module("regcodec.optimize.picture")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of compressai about torch, which no user can act on
+            module = import_module("regcodec.optimize.picture")
         optimizer = module.Optimizer(self.pixels, self.model, row, lambda_, self.level, self.progress)
         return self.clock.laps("search", optimizer.tiles(iter(self._latents)))
 

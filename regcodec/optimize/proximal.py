@@ -26,11 +26,14 @@ from torch import Tensor
 
 from regcodec.optimize.objective import Objective, gaussian_bits, rounded
 
-SOFT, HARD = 1.25, 3.0
-"""First and last factor of the curvature."""
+SHORT = 20
+"""Iterations under which a run begins with caution."""
+SOFT, HARD = (1.5, 1.0), 3.0
+"""First factor of the curvature, of short runs and of others, and the last."""
 TEMPERATURE = 1.5
 """Bits, at first."""
-RATE = 0.2
+RATE = (0.2, 0.15)
+"""How far a target moves, in short runs and in others."""
 HYPER_RATE = 0.002
 """Steps of z per bit of the gradient."""
 TOLERANCE = 1.1
@@ -50,14 +53,15 @@ def proximal(
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """Return the v and u of the least R + lambda D that was seen, v with whole symbols beside the means."""
+    soft, rate = SOFT[iterations >= SHORT], RATE[iterations >= SHORT]
     curvature, caution = _curvature(objective, v, noise), 1.0
     state = _Proposal(objective, v, u, Proximal(None, 0.0, noise)).accepted()  # the plain pass
     best = (state.total, state.values, u.round())
     tick()
     for i in range(1, iterations + 1):
         done = i / iterations
-        w = curvature * caution * SOFT * (HARD / SOFT) ** done
-        target = state.target + RATE * (state.values - state.gradient_v / (2 * w) - state.target)
+        w = curvature * caution * soft * (HARD / soft) ** done
+        target = state.target + rate * (state.values - state.gradient_v / (2 * w) - state.target)
         hyper = state.u - HYPER_RATE * state.gradient_u
         decide = Proximal(w, TEMPERATURE * max(0.0, 1 - 1.25 * done) ** 2, noise)
         proposal = _Proposal(objective, target, hyper, decide)
