@@ -82,7 +82,7 @@ def main() -> None:
     table.add_row("regcodec, whole process", *(f"{1000 * s:.0f}" for s in whole))
     for name, values in _parts(pack, options).items():
         table.add_row(f"  of it {name}", *(f"{1000 * s:.1f}" for s in values))
-    if read_pack(pack).codec["architecture"] == "hyperprior":  # the one that CompressAI codes itself
+    if read_pack(pack).codec["architecture"] in ("hyperprior", "autoregressive", "attention"):  # CompressAI codes these
         peer_whole, peer = _peer(pack, options)
         table.add_row("CompressAI compress, decompress", *(f"{1000 * s:.0f}" for s in peer))
         table.add_row("CompressAI process for one of each, with imports", f"{1000 * peer_whole:.0f}", "")

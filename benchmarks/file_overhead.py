@@ -70,7 +70,8 @@ def _measure(model: Model, network: torch.nn.Module, pixels, place: int, file: P
     for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
         z, y, _ = encode_symbols(pixels, model, row, Stopwatch(), tile)
         bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
-        bits += sum(model.y_tables.ideal_bits(y[step.where], step.tables) for step in model.walk(z, y, row))
+        for where, _, tables in model.walk(z, y, row):
+            bits += model.y_tables.ideal_bits(y[where].ravel(), tables.ravel())
     estimate = network(torch.from_numpy(to_planes(pixels, model.stride)), torch.tensor([place]))
     return file.stat().st_size, bits / 8, estimate.bits.item() / 8
 

@@ -28,6 +28,18 @@ IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 BALANCES = ("equal", "relative", "mgda")
 """How the rates of one model are weighed against each other: `training.balance`."""
 
+SOURCE_MODELS = ("gaussian", "masked", "quadtree")
+"""Source entropy models: `training.source_entropy`."""
+
+ALIGNED_SOURCE = {
+    "hyperprior": "gaussian",
+    "autoregressive": "masked",
+    "attention": "masked",
+    "res-hyper": "gaussian",
+    "res-context": "quadtree",
+}
+"""Architecture -> the source entropy model that has the context of its own entropy model."""
+
 BITS_PER_LOG_MSE = 2.16
 """k: bits per pixel that H(X|X_hat) grows with ln MSE when q has no context (3 * 0.5 / ln 2)."""
 
@@ -76,6 +88,8 @@ class NetworkConfig:
             raise UsageError("--width and --latent-width must be at least 1.")
         if min(self.Z, self.blocks_a, self.blocks_s, self.context, self.blocks_c) < 0:
             raise UsageError("--hyper-width, --blocks and --context-width must not be negative.")
+        if self.arch == "attention" and self.M != self.N:
+            raise UsageError("--arch attention has one width: leave --latent-width out or give that of --width.")
         if self.arch.startswith("res-") and (self.N % 4 or self.M % 4 or self.Z < 1):
             raise UsageError(f"--arch {self.arch} needs --size, or widths that are multiples of 4 and a --hyper-width.")
         if (self.arch == "res-context") != (self.context > 0):
@@ -116,7 +130,9 @@ def sized(arch: str, size: str) -> NetworkConfig:
 @dataclass(frozen=True, kw_only=True)
 class RegularizerConfig:
     name: str = "none"
-    """none or a key of `training.regularizer.SOURCE_MODELS` by way of source-entropy."""
+    """none or source-entropy."""
+    source_model: str = ""
+    """One of `SOURCE_MODELS`; `TrainConfig` puts the one aligned with the architecture for none given."""
     alpha: tuple[float, ...] = ()
     """Weight of the bits per pixel of H(X|X_hat), one for all lambdas or one per lambda."""
     ratio: float = 0.0
@@ -127,6 +143,11 @@ class RegularizerConfig:
     def __post_init__(self) -> None:
         if self.name not in ("none", "source-entropy"):
             raise UsageError(f"--regularizer {self.name}: choose none or source-entropy.")
+        if self.source_model and (self.name == "none" or self.source_model not in SOURCE_MODELS):
+            raise UsageError(
+                f"--source-model {self.source_model}: choose one of {', '.join(SOURCE_MODELS)}, with --regularizer "
+                "source-entropy."
+            )
         weighted = bool(self.alpha) or self.ratio != 0
         if (self.name == "none") == weighted:
             raise UsageError("--regularizer source-entropy goes with --alpha or --ratio: give both or neither.")
@@ -184,6 +205,9 @@ class TrainConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
+        if self.regularizer.name != "none" and not self.regularizer.source_model:
+            aligned = replace(self.regularizer, source_model=ALIGNED_SOURCE.get(self.network.arch, ""))
+            object.__setattr__(self, "regularizer", aligned)
         if not self.lambdas or any(not 0 < v < 100 for v in self.lambdas):
             raise UsageError("--lambda and --rates take numbers above 0 (the table: 0.0018 to 0.18).")
         if tuple(sorted(set(self.lambdas))) != tuple(self.lambdas):

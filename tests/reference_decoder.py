@@ -261,7 +261,14 @@ def hyper_synthesis(z: list, entropy: dict, arrays: dict, quality: Quality) -> l
 
 def declared_layer(a: list, declared: dict, arrays: dict, name: str) -> list:
     weight, bias, shift = (arrays[f"{name}_{part}"] for part in ("weight", "bias", "shift"))
-    return layer(declared["kind"], a, weight, bias, shift, declared["limit"], declared["slope"])
+    subpel = declared["kind"] == "subpel"
+    a = layer("conv" if subpel else declared["kind"], a, weight, bias, shift, declared["limit"], declared["slope"])
+    if not subpel:
+        return a
+    rows, columns = range(2 * len(a[0])), range(2 * len(a[0][0]))
+    return [
+        [[a[4 * o + 2 * (r % 2) + c % 2][r // 2][c // 2] for c in columns] for r in rows] for o in range(len(a) // 4)
+    ]
 
 
 def gained(a: list, entropy: dict, gain: int) -> list:
@@ -368,6 +375,38 @@ def decode_in_steps(p: list, entropy: dict, arrays: dict, quality: Quality, deco
     return y
 
 
+def decode_in_waves(p: list, entropy: dict, arrays: dict, quality: Quality, decode: Callable) -> list:
+    """y of autoregressive and attention, likewise."""
+    declared, bits = entropy["context"]["layers"], entropy["parameter_bits"]
+    m, rows, columns = len(p) // 2, len(p[0]), len(p[0][0])
+    drop_p, drop_y = bits - entropy["context"]["feature_bits"], bits - entropy["context"]["input_bits"]
+    before = [(i, j) for i in (-2, -1, 0) for j in (-2, -1, 0, 1, 2) if i < 0 or j < 0]
+    y, y_hat = ([[[0] * columns for _ in range(rows)] for _ in range(m)] for _ in range(2))
+
+    def at(c: int, r: int, k: int) -> int:
+        return y_hat[c][r][k] if 0 <= r < rows and 0 <= k < columns else 0
+
+    def run(i: int, a: list) -> list:
+        return declared_layer(a, declared[i], arrays, f"context{i}")
+
+    for t in range(columns + 3 * (rows - 1)):
+        wave = [(r, t - 3 * r) for r in range(rows) if 0 <= t - 3 * r < columns]
+        near = [[[at(c, r + i, k + j) for r, k in wave]] for c in range(m) for i, j in before]
+        entering = [[[(2 * plane[r][k] + 2**drop_p) >> (drop_p + 1) for r, k in wave]] for plane in p]
+        parameters = gained(run(3, run(2, run(1, entering + run(0, near)))), entropy, quality.gain)
+        symbols, tables = decode([scale for plane in parameters[:m] for scale in plane[0]])
+        d = quality.gain * 2**drop_y
+        at_once = iter(zip(symbols, tables, strict=True))
+        for c in range(m):
+            for place, (r, k) in enumerate(wave):
+                q, table = next(at_once)
+                y[c][r][k] = q
+                value = clamp(q, 2**20) * 2**bits + parameters[m + c][0][place]
+                value -= quality.offsets[table] * ((q > 0) - (q < 0))
+                y_hat[c][r][k] = (2 * value * 2 ** entropy["gain_bits"] + d) // (2 * d)
+    return y
+
+
 # Sections 4 and 5: the pack
 
 
@@ -444,6 +483,8 @@ def decode_symbols(rgc: bytes, pack: bytes, tile: int = 0) -> tuple[np.ndarray, 
     m = len(p) // 2
     if codec["architecture"] == "res-context":
         y = flat(decode_in_steps(p, entropy, arrays, quality, decode))
+    elif codec["architecture"] in ("autoregressive", "attention"):
+        y = flat(decode_in_waves(p, entropy, arrays, quality, decode))
     else:
         y, _ = decode(flat(gained(p, entropy, quality.gain)[:m]))
 

@@ -97,6 +97,19 @@ def test_the_golden_files_have_every_kind_of_chunk_and_alpha_in_bits_and_differe
     assert {chunk.payload[0] for chunk in chunks if chunk.type in (b"i", b"e", b"x")} == {0, 1}
 
 
+@pytest.mark.parametrize("name", sorted(path.name for path in (GOLDEN / "masked").glob("*.rgc")))
+def test_golden_files_of_a_masked_context_decode_as_they_did(name: str) -> None:
+    pack, data = GOLDEN / "masked" / "tiny-autoregressive.rgm", (GOLDEN / "masked" / name).read_bytes()
+    model = Model.open(pack, threads=1)
+    z, y, _ = decode_symbols(read_rgc(data), model, Stopwatch())
+    reference_z, reference_y = reference_decoder.decode_symbols(data, pack.read_bytes())
+    np.testing.assert_array_equal(z, reference_z)
+    np.testing.assert_array_equal(y, reference_y)
+    with np.load(GOLDEN / "masked" / "expected.npz") as stored:
+        assert sorted(stored.files) == ["colour.rgc", "loud.rgc", "one-pixel.rgc"]
+        assert np.abs(decode_pixels(data, model).astype(int) - stored[name].astype(int)).max() <= ONE_LEVEL
+
+
 def test_the_golden_escapes_reach_the_largest_symbol(model: Model) -> None:
     z, y, _ = decode_symbols(read_rgc((GOLDEN / "escapes.rgc").read_bytes()), model, Stopwatch())
     assert z.max() == LARGEST_SYMBOL

@@ -27,7 +27,13 @@ UNBROKEN = 10_000
 
 
 @click.command(name="eval")
-@click.option("--dataset", required=True, help="kodak, or a folder of images.")
+@click.option(
+    "--dataset",
+    "datasets",
+    required=True,
+    multiple=True,
+    help="kodak, clic2024-val, tecnick, pixel-style, screen, game, pathology, or a folder of images; may be repeated.",
+)
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -51,12 +57,12 @@ UNBROKEN = 10_000
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for points.jsonl, summary.csv, bd.csv, report.md and the plots.",
+    help="Directory for points.jsonl, summary.csv, bd.csv, report.md, plots; one below it for each of several.",
 )
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing report.")
 def eval_command(
-    dataset: str,
+    datasets: tuple[str, ...],
     data_dir: Path | None,
     model: str | None,
     anchors: tuple[str, ...],
@@ -71,6 +77,7 @@ def eval_command(
     \b
     regcodec eval --dataset kodak --anchor vanilla
     regcodec eval --dataset photos/ --anchor jpeg --anchor webp --output report/
+    regcodec eval --dataset kodak --dataset screen --anchor vanilla
 
     The tables go to stdout, progress to stderr. docs/conditions.md has the measuring rules.
     """
@@ -83,14 +90,10 @@ def eval_command(
     from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
     from regcodec.evaluation.published import SUFFIX, read_published
-    from regcodec.evaluation.report import REPORT_FILES, print_report, write_report
-    from regcodec.evaluation.summary import average, compare, compare_published
+    from regcodec.evaluation.report import REPORT_FILES, print_report, sets_table, write_report, write_sets
+    from regcodec.evaluation.summary import average, compare, compare_published, mean_of_sets, set_figures
     from regcodec.files import refuse_existing
 
-    if output is not None:
-        for name in (*REPORT_FILES, *(PLOTS if _can_plot() else ())):
-            if output.is_dir():
-                refuse_existing(output / name, force=force)
     path = find_pack(model)
     own = PackCodec(Model.open(path, threads=threads))
     others = [_anchor(name, path, threads) for name in anchors if not name.endswith(SUFFIX)]
@@ -100,36 +103,64 @@ def eval_command(
         raise UsageError(
             f"the codecs {', '.join(names)} need names of their own; an anchor is the model itself or given twice."
         )
-    image_set = open_dataset(dataset, data_dir)
+    if published and len(datasets) > 1:
+        raise UsageError("--anchor: a published curve is of one data set; give one --dataset with it.")
+    sets = [open_dataset(dataset, data_dir) for dataset in datasets]
+    folders = _report_folders(output, [image_set.name for image_set in sets])
+    for folder in folders:
+        for name in (*REPORT_FILES, *(PLOTS if _can_plot() else ())):
+            if folder.is_dir():
+                refuse_existing(folder / name, force=force)
+    if output is not None and len(sets) > 1 and output.is_dir():
+        refuse_existing(output / "sets.csv", force=force)
     ladder = own.qualities if qualities is None else _numbers(qualities)
     for quality in ladder:
         own.model.rates.row(quality)
 
-    points = _measure(
-        [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()
-    )
-    curves = [*(average(codec_points) for codec_points in points), *published]
-    comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
-    comparisons += [compare_published(points[0], curve) for curve in published]
-    conditions = (
-        f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} threads, "
-        f"median of {repeats}; pack {own.model.pack.id}"
-    )
     stdout = Console(highlight=False, width=None if Console().is_terminal else UNBROKEN)
-    title = f"{own.name} on {image_set.name}"
-    print_report(stdout, curves, comparisons, title=title, conditions=conditions)
-    if output is None:
-        return
-    every = [point for codec_points in points for point in codec_points]
-    written = write_report(output, every, curves, comparisons, title=title, conditions=conditions, force=force)
-    if _can_plot():
-        from regcodec.evaluation.plot import write_plot
+    written, rows = [], []
+    for place, image_set in enumerate(sets):
+        points = _measure(
+            [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()
+        )
+        curves = [*(average(codec_points) for codec_points in points), *published]
+        comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
+        comparisons += [compare_published(points[0], curve) for curve in published]
+        rows += set_figures(image_set.name, curves[0], comparisons)
+        conditions = (
+            f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} "
+            f"threads, median of {repeats}; pack {own.model.pack.id}"
+        )
+        title = f"{own.name} on {image_set.name}"
+        print_report(stdout, curves, comparisons, title=title, conditions=conditions)
+        if not folders:
+            continue
+        folder = folders[place]
+        every = [point for codec_points in points for point in codec_points]
+        written += write_report(folder, every, curves, comparisons, title=title, conditions=conditions, force=force)
+        if _can_plot():
+            from regcodec.evaluation.plot import write_plot
 
-        written += write_plot(output, curves, title=f"{image_set.name}, {len(image_set.paths)} images", force=force)
-    else:
+            shown = f"{image_set.name}, {len(image_set.paths)} images"
+            written += write_plot(folder, curves, title=shown, force=force)
+    if len(sets) > 1:
+        rows += mean_of_sets(rows)
+        stdout.print(sets_table(rows))
+        if output is not None:
+            written.append(write_sets(output, rows, force=force))
+    if folders and not _can_plot():
         click.echo('No plot without matplotlib: pip install "regcodec[plot]"', err=True)
     for file in written:
         click.echo(f"wrote {file}", err=True)
+
+
+def _report_folders(output: Path | None, names: list[str]) -> list[Path]:
+    """Return the directory of each set's report: `output` itself for one set, one below it for each of several."""
+    if len(set(names)) < len(names):
+        raise UsageError(f"--dataset: the sets {', '.join(names)} need names of their own.")
+    if output is None:
+        return []
+    return [output] if len(names) == 1 else [output / name for name in names]
 
 
 def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:

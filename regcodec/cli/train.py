@@ -15,6 +15,7 @@ from regcodec.config import (
     PRESETS,
     QUALITY_LAMBDAS,
     SIZES,
+    SOURCE_MODELS,
     NetworkConfig,
     RegularizerConfig,
     TrainConfig,
@@ -92,10 +93,10 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     show_default=True,
     help="Where the settings below start from; paper trains as the regularizer paper does.",
 )
-@click.option("--arch", help="Architecture: hyperprior, res-hyper or res-context.")
+@click.option("--arch", help="Architecture: hyperprior, autoregressive, attention, res-hyper or res-context.")
 @click.option("--size", type=click.Choice(list(SIZES)), help="Widths and depths of a res-* network  [default: medium]")
-@click.option("--width", type=int, help="N, channels of the transforms (hyperprior: of z too).")
-@click.option("--latent-width", type=int, help="M, channels of y.")
+@click.option("--width", type=int, help="N, channels of the transforms (of z too, but for res-*).")
+@click.option("--latent-width", type=int, help="M, channels of y (attention: always N).")
 @click.option("--hyper-width", type=int, help="Z, channels of z (res-*).")
 @click.option("--blocks-analysis", type=int, help="Residual blocks of the analysis (res-*).")
 @click.option("--blocks-synthesis", type=int, help="Residual blocks of the synthesis (res-*).")
@@ -118,6 +119,11 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 )
 @click.option(
     "--regularizer", type=click.Choice(["none", "source-entropy"]), help="Maximise H(X|X_hat) while training."
+)
+@click.option(
+    "--source-model",
+    type=click.Choice(SOURCE_MODELS),
+    help="Its source entropy model  [default: the one aligned with the architecture]",
 )
 @click.option("--alpha", help="Its weight, in bits per pixel: one number, or one per lambda, comma-separated.")
 @click.option("--ratio", type=float, help="Its weight as r, the share by which it lowers lambda; try 0.05 to 0.3.")
@@ -191,7 +197,9 @@ def train(
     from regcodec.training.processes import is_first_process
 
     if init is not None and not any(options[name] is not None for name in NETWORK_OPTIONS if name not in RATE_OPTIONS):
-        config = replace(config, network=_with_rates(network_config_of(init), config.network, options, variable_rate))
+        network = _with_rates(network_config_of(init), config.network, options, variable_rate)
+        regularizer = replace(config.regularizer, source_model=options["source_model"] or "")
+        config = replace(config, network=network, regularizer=regularizer)
     target = output or run_dir / f"{run_dir.resolve().name}{SUFFIX}"
     if output is not None:
         refuse_existing(output, force=force)
@@ -208,6 +216,7 @@ def training_config(
     lambda_: float | None = None,
     rates: str | None = None,
     regularizer: str | None = None,
+    source_model: str | None = None,
     alpha: str | None = None,
     ratio: float | None = None,
     compensate: bool = True,
@@ -222,11 +231,15 @@ def training_config(
     if (lambda_ is None) == (rates is None):
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")
     config = PRESETS[preset]
+    network = _network(config.network, **{name: options.pop(name, None) for name in NETWORK_OPTIONS})
+    if network.arch == "attention" and options.get("start") is None:
+        options["start"] = "random"  # it has no linear start
     return replace(
         config,
-        network=_network(config.network, **{name: options.pop(name, None) for name in NETWORK_OPTIONS}),
+        network=network,
         regularizer=RegularizerConfig(
             name=regularizer or "none",
+            source_model=source_model or "",
             alpha=() if alpha is None else _numbers(alpha, "--alpha"),
             ratio=ratio or 0.0,
             compensate=compensate,
@@ -243,6 +256,8 @@ def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **wid
     base = preset if size is None else sized(arch or preset.arch, size)
     if arch is not None:
         given["arch"] = arch
+    if arch == "attention":
+        given.setdefault("M", given.get("N", base.N))
     return replace(base, **given)
 
 

@@ -69,7 +69,7 @@ def decode_symbols(file: RgcFile, model: Model, clock: Stopwatch, tile: int = 0)
     unit = model.step(file.quality) / (1 << model.entropy.parameter_bits)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, file.quality)):
         with clock.lap("coder"):
-            y_symbols[where] = coder.decode(tables, model.y_tables)
+            y_symbols[where] = coder.decode(tables.ravel(), model.y_tables).reshape(tables.shape)
         with clock.lap("entropy"):
             y_hat[where] = model.entropy.reconstructed(y_symbols[where], means, tables, rate) * unit
     with clock.lap("coder"):

@@ -108,7 +108,7 @@ def code_latents(
         with clock.lap("entropy"):
             y_symbols[where] = quantize(y[where] / step - means / unit, tables)
         with clock.lap("coder"):
-            coder.encode(y_symbols[where], tables, model.y_tables)
+            coder.encode(y_symbols[where].ravel(), tables.ravel(), model.y_tables)
     with clock.lap("coder"):
         stream = coder.finish()
     return z_symbols, y_symbols, stream

@@ -16,11 +16,12 @@ from regcodec.codec.tiles import Grid, Tiling
 from regcodec.codec.transforms import Latent, Transforms
 from regcodec.coding.tables import FrequencyTables
 from regcodec.errors import DamagedFileError, naming
+from regcodec.exact.autoregressive import ExactAutoregressive, MaskedContext
 from regcodec.exact.context import ContextNetwork, ExactContext
 from regcodec.exact.hyperprior import ExactHyperprior, Step
 from regcodec.exact.layers import IntegerLayer
 
-ARCHITECTURES = ("hyperprior", "res-hyper", "res-context")
+ARCHITECTURES = ("hyperprior", "autoregressive", "attention", "res-hyper", "res-context")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Model:
         self.entropy.validate()
         self.y_tables.validate()
         self.z_tables.validate()
-        doubled = [layer.kind for layer in self.entropy.layers].count("deconv") == 2  # from z to y
+        doubled = sum(layer.kind in ("deconv", "subpel") for layer in self.entropy.layers) == 2  # from z to y
         if not doubled or len(self.y_tables) != len(self.entropy.thresholds) + 1 or self.stride < 4 or self.stride % 4:
             raise DamagedFileError("the pack's tables do not fit its networks.")
         self.rates.validate(
@@ -137,6 +138,11 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
         context = constants["context"]
         network = ContextNetwork(_layers(arrays, "context", context["layers"]), int(context["input_bits"]))
         entropy = ExactContext(**common, context=network)
+    elif pack.codec["architecture"] in ("autoregressive", "attention"):
+        context = constants["context"]
+        layers = _layers(arrays, "context", context["layers"])
+        masked = MaskedContext(layers, int(context["input_bits"]), int(context["feature_bits"]))
+        entropy = ExactAutoregressive(**common, context=masked)
     tables = {
         kind: FrequencyTables(
             _row(arrays, f"{kind}_frequencies", np.uint32),
@@ -156,7 +162,7 @@ def _layers(arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str
 
 
 def _layer(arrays: dict[str, npt.NDArray[Any]], name: str, spec: dict[str, Any]) -> IntegerLayer:
-    if spec["kind"] not in ("conv", "deconv", "depthwise"):
+    if spec["kind"] not in ("conv", "deconv", "depthwise", "subpel"):
         raise ValueError(f"layer kind {spec['kind']!r}")
     return IntegerLayer(
         kind=spec["kind"],

@@ -13,6 +13,7 @@ something or raise `DamagedFileError`; only the caller's CRC over the symbols te
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,12 +40,12 @@ class SymbolEncoder:
         """Append `symbols`, each coded with its own table."""
         order, groups = _groups(tables)
         entries = frequencies.entries(symbols, tables)[order]
+        escapes = deque(np.flatnonzero(entries == frequencies.lengths[tables][order] - 1).tolist())
         for table, start, stop in groups:
-            group = entries[start:stop]
-            self._coder.encode(group, frequencies.model(table))
-            length, low = int(frequencies.lengths[table]), int(frequencies.lows[table])
-            for place in np.flatnonzero(group == length - 1):
-                for digit, count in escape_digits(int(symbols[order[start + place]]), low, length):
+            self._coder.encode(entries[start:stop], frequencies.model(table))
+            while escapes and escapes[0] < stop:
+                symbol = int(symbols[order[escapes.popleft()]])
+                for digit, count in escape_digits(symbol, *frequencies.span(table)):
                     self._coder.encode(np.array([digit], np.int32), constriction.stream.model.Uniform(count))
 
     def finish(self) -> bytes:
@@ -63,17 +64,21 @@ class SymbolDecoder:
     def decode(self, tables: TableIndices, frequencies: FrequencyTables) -> Symbols:
         """Return the next symbols, one for each entry of `tables`."""
         order, groups = _groups(tables)
-        grouped = np.empty(len(tables), np.int32)
+        entries = np.empty(len(tables), np.int32)
+        escapes: dict[int, int] = {}
         with _damage_reported():
             for table, start, stop in groups:
                 group = self._coder.decode(frequencies.model(table), stop - start)
-                length, low = int(frequencies.lengths[table]), int(frequencies.lows[table])
-                decoded = group + np.int32(low)
-                for place in np.flatnonzero(group == length - 1):
-                    decoded[place] = read_escape(self._digit, low, length)
-                grouped[start:stop] = decoded
-        symbols = np.empty_like(grouped)
-        symbols[order] = grouped
+                entries[start:stop] = group
+                low, length = frequencies.span(table)
+                if group[group.argmax()] == length - 1:  # groups are small where waves are: one cheap look at each
+                    for place in np.flatnonzero(group == length - 1).tolist():
+                        escapes[start + place] = read_escape(self._digit, low, length)
+        symbols = np.empty_like(entries)
+        symbols[order] = entries
+        symbols += frequencies.lows[tables]
+        for place, symbol in escapes.items():
+            symbols[order[place]] = symbol
         return symbols
 
     def finish(self) -> None:
@@ -91,7 +96,8 @@ def _groups(tables: TableIndices) -> tuple[npt.NDArray[np.int64], list[tuple[int
     counts = np.bincount(tables) if len(tables) else np.empty(0, np.int64)
     stops = np.cumsum(counts)
     present = np.flatnonzero(counts)
-    return order, [(int(t), int(stops[t] - counts[t]), int(stops[t])) for t in present]
+    stops = stops[present]
+    return order, list(zip(present.tolist(), (stops - counts[present]).tolist(), stops.tolist(), strict=True))
 
 
 @contextmanager

@@ -60,6 +60,14 @@ class FrequencyTables:
     def _models(self) -> dict[int, Any]:
         return {}
 
+    def span(self, table: int) -> tuple[int, int]:
+        """Return lowest symbol and entries of one table."""
+        return self._spans[table]
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        return list(zip(self.lows.tolist(), self.lengths.tolist(), strict=True))
+
     def validate(self) -> None:
         """Raise `DamagedFileError` unless every table is one that can be coded with."""
         lengths = self.lengths

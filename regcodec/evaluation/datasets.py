@@ -1,7 +1,8 @@
 """Image sets to measure on: a folder of the user's, or a known set that is found, fetched and checked.
 
-A known set is one entry of `DATASETS`. Its checksums are SHA-256 over the decoded RGB bytes, not over the file, so
-that a re-compressed PNG still counts and a silently converted image does not.
+A known set is one entry of `DATASETS`: those of papers/regularizer.txt, section 4. Checksums, where they are known, are
+SHA-256 over the decoded RGB bytes, not over the file, so that a re-compressed PNG still counts and a silently converted
+image does not. What is not known of a set (licence, number of images, checksums) is left out.
 
 Anyone above `codec` may import this file.
 """
@@ -14,7 +15,7 @@ import io
 import os
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -35,13 +36,18 @@ class Dataset:
     title: str
     home: str
     """The page a person would open."""
-    file_url: str
-    """Where one file is fetched from, with `{file}` for its name."""
-    licence: str
-    checksums: Mapping[str, str]
-    """File name -> SHA-256 of its decoded RGB bytes (row by row, hexadecimal)."""
     instructions: str
     """How to get the files by hand."""
+    file_url: str | None = None
+    """Where one file is fetched from, with `{file}` for its name; None where files cannot be fetched one by one."""
+    licence: str | None = None
+    """None where its home states none that we found."""
+    images: int | None = None
+    """How many are measured; None where it is not known."""
+    first: bool = False
+    """The images are the first so many of a larger set, sorted by path."""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    """File name -> SHA-256 of its decoded RGB bytes (row by row, hexadecimal)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
     """The images of a folder, or of a known set.
 
     A folder is read as it is (recursively, sorted by path; hidden files and other suffixes left out). A known set is
-    looked for in `data_dir`/NAME, $REGCODEC_DATA/NAME and the user's cache; what is missing in the cache is fetched.
+    looked for in `data_dir`/NAME, $REGCODEC_DATA/NAME and the user's cache; what is missing in the cache is fetched,
+    where it can be. A set without checksums is read as a folder is, and its images are counted.
 
     Raises `UsageError` for a name that is neither, `RegcodecError` for a folder without images, an image that is not
     the published one, an incomplete set, or a fetch that fails.
@@ -75,10 +82,16 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
     given = [folder.absolute()] if folder.is_dir() else []
     given += [Path(parent) / dataset.name for parent in (data_dir, os.environ.get("REGCODEC_DATA")) if parent]
     found = next((place for place in given if place.is_dir()), None)
-    if found is None:
+    if found is None and (dataset.file_url is not None or cache.is_dir()):
         found = cache
         _fetch_missing(dataset, cache, advise=(given or [cache])[0])
-    return _checked(dataset, found)
+    if found is None:
+        licence = f"Licence: {dataset.licence}. " if dataset.licence else ""
+        raise RegcodecError(
+            f"{dataset.name} is not on this machine and cannot be fetched by this program. {dataset.instructions} "
+            f"{licence}Put the images in {(given or [cache])[0]}, or give any folder of images: --dataset FOLDER."
+        )
+    return _checked(dataset, found) if dataset.checksums else _counted(dataset, found)
 
 
 def _cache_dir() -> Path:
@@ -114,6 +127,16 @@ def _checked(dataset: Dataset, folder: Path) -> ImageSet:
     return ImageSet(dataset.name, folder, tuple(folder / file for file in dataset.checksums))
 
 
+def _counted(dataset: Dataset, folder: Path) -> ImageSet:
+    found = _folder_images(folder)
+    wanted = len(found.paths) if dataset.images is None else dataset.images
+    if len(found.paths) < wanted or (len(found.paths) > wanted and not dataset.first):
+        raise RegcodecError(
+            f"{folder}: has {len(found.paths)} images, {dataset.name} has {wanted}. {dataset.instructions}"
+        )
+    return replace(found, name=dataset.name, paths=found.paths[:wanted])
+
+
 def _pixel_checksum(data: bytes) -> str | None:
     """SHA-256 of the decoded RGB bytes; None when Pillow cannot decode the file."""
     try:
@@ -128,7 +151,7 @@ def _fetch_missing(dataset: Dataset, folder: Path, *, advise: Path) -> None:
     for file, checksum in dataset.checksums.items():
         if (folder / file).is_file():
             continue
-        url = dataset.file_url.format(file=file)
+        url = (dataset.file_url or "").format(file=file)
         request = urllib.request.Request(url, headers={"User-Agent": "regcodec"})
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -152,6 +175,7 @@ KODAK = Dataset(
     title="Kodak Lossless True Color Image Suite: 24 photographs of 768x512 or 512x768 pixels",
     home="https://r0k.us/graphics/kodak/",
     file_url="https://r0k.us/graphics/kodak/kodak/{file}",
+    images=24,
     licence="released by Eastman Kodak Company for unrestricted use",
     instructions="Get kodim01.png to kodim24.png from https://r0k.us/graphics/kodak/.",
     checksums={
@@ -182,4 +206,59 @@ KODAK = Dataset(
     },
 )
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (KODAK,)}
+CLIC = Dataset(
+    name="clic2024-val",
+    title="CLIC 2024 (6th Challenge on Learned Image Compression), validation set of the image track",
+    home="https://clic2024.compression.cc/tasks",
+    instructions="Get the image validation set from https://clic2024.compression.cc/tasks and unpack it.",
+)
+
+TECNICK = Dataset(
+    name="tecnick",
+    title="TESTIMAGES (Asuni and Giachetti 2014), the colour originals of 1200x1200 pixels",
+    home="http://testimages.tecnick.com",
+    licence="CC BY-NC-SA 3.0 (README of the archive, version 1.0.000)",
+    instructions="Get the TESTIMAGES archive from http://testimages.tecnick.com or http://testimages.sf.net; the set "
+    "is its folder RGB_OR_1200x1200.",
+)
+
+PIXEL_STYLE = Dataset(
+    name="pixel-style",
+    title="Pixel-style game images of Lv et al. 2023 (Dynamic Low-Rank Instance Adaptation)",
+    home="https://github.com/llvy21/DUIC",
+    images=100,
+    instructions="Get the 100 images by the link under Dataset on https://github.com/llvy21/DUIC.",
+)
+
+SCREEN = Dataset(
+    name="screen",
+    title="SCI1K (Yang et al. 2021, Implicit Transformer Network): the first 100 images of the test set",
+    home="https://github.com/codyshen0000/ITSRN",
+    images=100,
+    first=True,
+    instructions="Get SCI1K from its authors (https://github.com/codyshen0000/ITSRN); the set is the first 100 of the "
+    "test images by name.",
+)
+
+GAME = Dataset(
+    name="game",
+    title="CCT-CGI (Min et al. 2017): the 24 computer graphic reference images of the cross-content-type database",
+    home="https://sites.google.com/site/minxiongkuo/uca",
+    images=24,
+    instructions="Get the CCT database from https://sites.google.com/site/minxiongkuo/uca; the set is its 24 reference "
+    "images of computer graphics, without the distorted ones.",
+)
+
+PATHOLOGY = Dataset(
+    name="pathology",
+    title="BRACS (Brancati et al. 2022): the first 100 images of the test set",
+    home="https://www.bracs.icar.cnr.it/",
+    images=100,
+    first=True,
+    instructions="Get the regions of interest of BRACS from https://www.bracs.icar.cnr.it/; the set is the first 100 "
+    "of the testing subset by path.",
+)
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (KODAK, CLIC, TECNICK, PIXEL_STYLE, SCREEN, GAME, PATHOLOGY)
+}

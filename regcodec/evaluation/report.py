@@ -4,6 +4,7 @@
     summary.csv    one row per codec and quality: the fields of `summary.Average`; empty for what is not known
     bd.csv         one row per anchor: the BD figures of the codec against it
     report.md      both as a page
+    sets.csv       where several sets were measured: one row per set and anchor, the mean last
 
 Anyone above `codec` may import this file.
 """
@@ -22,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from regcodec.evaluation.summary import Average, Comparison
+from regcodec.evaluation.summary import Average, Comparison, SetFigures
 from regcodec.evaluation.sweep import Point
 from regcodec.files import refuse_existing, write_atomically
 
@@ -113,6 +114,40 @@ def bd_table(comparisons: Sequence[Comparison]) -> Table:
             _signed(gain.per_image, " dB") + f" ({gain.images})",
         )
     return table
+
+
+def sets_table(rows: Sequence[SetFigures]) -> Table:
+    """One row per data set and anchor, the mean last."""
+    table = Table(title="Data sets", caption="means over the qualities; BD figures over the averaged curves")
+    for heading in ("set", "anchor"):
+        table.add_column(heading)
+    for heading in ("images", "bpp", "PSNR dB", "BD-rate (PSNR)", "BD-rate (MS-SSIM dB)", "BD-PSNR"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        signed = ((row.bd_rate_psnr, " %"), (row.bd_rate_ms_ssim, " %"), (row.bd_psnr, " dB"))
+        table.add_row(
+            row.set,
+            row.anchor or "-",
+            str(row.images),
+            f"{row.bpp:.4f}",
+            _number(row.psnr, 2),
+            *(_signed(value, unit) if row.anchor else "-" for value, unit in signed),
+        )
+    return table
+
+
+def write_sets(directory: Path, rows: Sequence[SetFigures], *, force: bool = False) -> Path:
+    """Write sets.csv, one row per data set and anchor with the mean last, and return its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "sets.csv"
+    refuse_existing(path, force=force)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [field.name for field in fields(SetFigures)]
+    writer.writerow(names)
+    writer.writerows([_finite(getattr(row, name)) for name in names] for row in rows)
+    write_atomically(path, text.getvalue().encode())
+    return path
 
 
 def write_report(

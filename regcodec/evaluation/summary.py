@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from regcodec.errors import RegcodecError
@@ -64,6 +64,76 @@ class Comparison:
     """Percent of the anchor's rate at equal MS-SSIM in dB; below 0 is smaller."""
     bd_psnr: BdFigure
     """dB at equal rate; above 0 is better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetFigures:
+    """A codec on one data set, or the mean over several: means over its qualities and BD figures against an anchor."""
+
+    set: str
+    images: int
+    codec: str
+    bpp: float
+    psnr: float
+    """dB."""
+    anchor: str | None
+    bd_rate_psnr: float | None
+    """BD figures over the averaged curves; None without an anchor or without a range in common."""
+    bd_rate_ms_ssim: float | None
+    bd_psnr: float | None
+
+
+def set_figures(name: str, curve: Sequence[Average], comparisons: Sequence[Comparison]) -> list[SetFigures]:
+    """Return the rows of one data set, one for each anchor; `curve` is of the codec itself."""
+    alone = SetFigures(
+        set=name,
+        images=curve[0].images,
+        codec=curve[0].codec,
+        bpp=fmean(row.bpp for row in curve),
+        psnr=fmean(row.psnr for row in curve),
+        anchor=None,
+        bd_rate_psnr=None,
+        bd_rate_ms_ssim=None,
+        bd_psnr=None,
+    )
+    if not comparisons:
+        return [alone]
+    return [
+        replace(
+            alone,
+            anchor=comparison.anchor,
+            bd_rate_psnr=comparison.bd_rate_psnr.averaged,
+            bd_rate_ms_ssim=comparison.bd_rate_ms_ssim.averaged,
+            bd_psnr=comparison.bd_psnr.averaged,
+        )
+        for comparison in comparisons
+    ]
+
+
+def mean_of_sets(rows: Sequence[SetFigures]) -> list[SetFigures]:
+    """Return for each anchor the mean over the sets, each with the same weight; no BD figure where a set has none."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return fmean(known) if len(known) == len(values) else None
+
+    by_anchor: dict[str | None, list[SetFigures]] = defaultdict(list)
+    for row in rows:
+        by_anchor[row.anchor].append(row)
+    return [
+        SetFigures(
+            set="mean",
+            images=sum(row.images for row in group),
+            codec=group[0].codec,
+            bpp=fmean(row.bpp for row in group),
+            psnr=fmean(row.psnr for row in group),
+            anchor=anchor,
+            bd_rate_psnr=mean([row.bd_rate_psnr for row in group]),
+            bd_rate_ms_ssim=mean([row.bd_rate_ms_ssim for row in group]),
+            bd_psnr=mean([row.bd_psnr for row in group]),
+        )
+        for anchor, group in by_anchor.items()
+    ]
 
 
 def average(points: Iterable[Point]) -> list[Average]:

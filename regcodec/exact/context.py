@@ -24,14 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
-from regcodec.exact.hyperprior import LARGEST_GAIN, PARAMETER_LIMIT, ExactHyperprior, Step
-from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
+from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step
+from regcodec.exact.layers import Activations, IntegerLayer
 from regcodec.exact.rate import Rate
 
 GROUPS = 4
 STEPS = (0, 3, 1, 2)
-SYMBOL_LIMIT = 1 << 20
-"""Symbols are clamped to this where the context reads them."""
 
 
 def cells(step: int) -> tuple[tuple[int, int, int], ...]:
@@ -101,10 +99,7 @@ class ExactContext(ExactHyperprior):
         """Raise `DamagedFileError` unless every result is proven exact."""
         super().validate()
         self.context.validate(self.channels[1], self.parameter_bits)
-        reached = (SYMBOL_LIMIT + 1 << self.parameter_bits) + (PARAMETER_LIMIT * LARGEST_GAIN >> self.gain_bits) + 1
-        divisor = LARGEST_GAIN << self.parameter_bits - self.context.input_bits
-        if (reached << self.gain_bits + 1) + divisor >= FLOAT64_EXACT:
-            raise DamagedFileError("the pack's fixed point is not exact: y_hat may pass 2^53.")
+        self._prove_read_back(self.context.input_bits)
 
     def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
         """Yield the four steps of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
@@ -129,16 +124,7 @@ class ExactContext(ExactHyperprior):
             joined = np.concatenate([mean.ravel() for mean in means])
             tables = self._indices(np.concatenate(scales))
             yield Step(where, joined, tables)
-            y_hat[where] = self._read_back(y[where], joined, tables, rate)
-
-    def _read_back(
-        self, symbols: npt.NDArray[np.int32], means: npt.NDArray[np.float64], tables: npt.NDArray[np.uint8], rate: Rate
-    ) -> npt.NDArray[np.float64]:
-        """Return y_hat in units of 2^-input_bits; the quotient of integers below 2^53 has an exact floor."""
-        value = self.reconstructed(np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT), means, tables, rate)
-        divisor = rate.gain << self.parameter_bits - self.context.input_bits
-        y_hat: npt.NDArray[np.float64] = np.floor((value * (2 << self.gain_bits) + divisor) / (2 * divisor))
-        return y_hat
+            y_hat[where] = self._read_back(y[where], joined, tables, rate, self.context.input_bits)
 
 
 def channels_of(group: int, latent: int) -> npt.NDArray[np.int64]:

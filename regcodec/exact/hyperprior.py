@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ from regcodec.exact.rate import Rate
 PARAMETER_LIMIT = 1 << 30
 LARGEST_GAIN = 1 << 20
 LARGEST_Z_STEP = 1 << 16
+SYMBOL_LIMIT = 1 << 20
+"""Symbols are clamped to this where a context reads them."""
 MOST_BITS = 20
 """After the binary point."""
 
@@ -37,12 +39,12 @@ MOST_BITS = 20
 class Step(NamedTuple):
     """What can be coded at once."""
 
-    where: npt.NDArray[np.bool_]
-    """[M, 4h, 4w], the K elements of y that this step codes, in the order channel, row, column."""
+    where: Any
+    """What to index y [M, 4h, 4w] with for the elements that this step codes, in the order channel, row, column."""
     means: npt.NDArray[np.float64]
-    """[K], integers in units of 2^-parameter_bits, of g * y."""
+    """In the shape of y[where]: integers in units of 2^-parameter_bits, of g * y."""
     tables: npt.NDArray[np.uint8]
-    """[K], table indices."""
+    """In the shape of y[where]: table indices."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,12 @@ class ExactHyperprior:
     @property
     def channels(self) -> tuple[int, int]:
         """Return the channels of z and of y."""
-        return len(self.medians), self.layers[-1].weight.shape[0] // 2
+        return len(self.medians), self.layers[-1].channels[1] // 2
 
     def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
         """Yield each step of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
         means, tables = self.parameters(z_symbols, rate)
-        yield Step(np.ones(y.shape, np.bool_), means.ravel(), tables.ravel())
+        yield Step(slice(None), means, tables)
 
     def reconstructed(
         self, symbols: npt.NDArray[np.int32], means: npt.NDArray[np.float64], tables: npt.NDArray[np.uint8], rate: Rate
@@ -92,6 +94,27 @@ class ExactHyperprior:
         if rate.offsets.any():
             values -= np.sign(symbols) * rate.offsets[tables]
         return values
+
+    def _read_back(
+        self,
+        symbols: npt.NDArray[np.int32],
+        means: npt.NDArray[np.float64],
+        tables: npt.NDArray[np.uint8],
+        rate: Rate,
+        input_bits: int,
+    ) -> npt.NDArray[np.float64]:
+        """Return y_hat in units of 2^-input_bits; the quotient of integers below 2^53 has an exact floor."""
+        value = self.reconstructed(np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT), means, tables, rate)
+        divisor = rate.gain << self.parameter_bits - input_bits
+        y_hat: npt.NDArray[np.float64] = np.floor((value * (2 << self.gain_bits) + divisor) / (2 * divisor))
+        return y_hat
+
+    def _prove_read_back(self, input_bits: int) -> None:
+        """Raise `DamagedFileError` unless `_read_back` is exact for any symbol."""
+        reached = (SYMBOL_LIMIT + 1 << self.parameter_bits) + (PARAMETER_LIMIT * LARGEST_GAIN >> self.gain_bits) + 1
+        divisor = LARGEST_GAIN << self.parameter_bits - input_bits
+        if (reached << self.gain_bits + 1) + divisor >= FLOAT64_EXACT:
+            raise DamagedFileError("the pack's fixed point is not exact: y_hat may pass 2^53.")
 
     def parameters(
         self, z_symbols: npt.NDArray[np.int32], rate: Rate

@@ -32,9 +32,10 @@ Activations = npt.NDArray[np.floating[Any]]
 class IntegerLayer:
     """One convolution or transposed convolution, as the pack stores it."""
 
-    kind: Literal["conv", "deconv", "depthwise"]
+    kind: Literal["conv", "deconv", "depthwise", "subpel"]
     """conv: stride 1, padding (k-1)/2.  deconv: stride 2, padding (k-1)/2, output padding 1 (doubles the size).
-    depthwise: a conv whose output channel o reads input channel o alone."""
+    depthwise: a conv whose output channel o reads input channel o alone.  subpel: a conv whose channels 4o .. 4o+3 are
+    the four positions of a 2x2 square, in raster order, of channel o (doubles the size)."""
     weight: npt.NDArray[np.integer[Any]]
     """[O, I, k, k], k odd; depthwise [O, 1, k, k]."""
     bias: npt.NDArray[np.int64]
@@ -50,7 +51,8 @@ class IntegerLayer:
         """Raise `DamagedFileError` unless the layer is one that an export writes and its bound holds."""
         outs, _, *sides = self.weight.shape if self.weight.ndim == 4 else (0, 0, 0)
         integers = self.weight.dtype.kind == "i" and self.weight.min() > -(1 << 31) and self.weight.max() < 1 << 31
-        square = len(set(sides)) == 1 and sides[0] % 2 == 1 and sides[0] <= LARGEST_KERNEL
+        whole = self.kind != "subpel" or outs % 4 == 0
+        square = len(set(sides)) == 1 and sides[0] % 2 == 1 and sides[0] <= LARGEST_KERNEL and whole
         shaped = square and outs > 0 and self.bias.shape == self.shift.shape == (outs,)
         if not (integers and shaped and 0 < self.limit < 1 << 31 and _is_slope(self.slope)):
             raise DamagedFileError("the pack's integer network has a layer that is not well formed.")
@@ -62,7 +64,7 @@ class IntegerLayer:
     def channels(self) -> tuple[int, int]:
         """Return the channels that go in and come out."""
         outs, ins = self.weight.shape[:2]
-        return (outs if self.kind == "depthwise" else ins), outs
+        return (outs if self.kind == "depthwise" else ins), (outs // 4 if self.kind == "subpel" else outs)
 
     @cached_property
     def bound(self) -> int:
@@ -83,9 +85,28 @@ class IntegerLayer:
 
     def __call__(self, a: Activations) -> Activations:
         """Return [O, H', W'] for `a` [I, H, W]."""
+        return self.finish(self.sums(a))
+
+    def sums(self, a: Activations) -> Activations:
+        """Return sum w*a + bias + 2^(shift-1) for `a` [I, H, W], which `finish` divides."""
         a = np.clip(a, -self.limit, self.limit).astype(self.dtype, copy=False)
-        acc = self._transposed(a) if self.kind == "deconv" else self._convolve(a)
-        return self._finish(acc)
+        return self._transposed(a) if self.kind == "deconv" else self._convolve(a)
+
+    def finish(self, acc: Activations) -> Activations:
+        """Return [O, H', W'] of the sums, which are overwritten."""
+        acc *= self._unit
+        np.floor(acc, out=acc)
+        if self.slope is not None:
+            num, bits = self.slope
+            leaky = acc * num
+            leaky *= 0.5**bits
+            leaky += 0.5
+            np.floor(leaky, out=leaky)
+            if num < 1 << bits:
+                np.maximum(acc, leaky, out=acc)  # at or above zero a gentler slope is never higher
+            else:
+                np.copyto(acc, leaky, where=acc < 0)
+        return _shuffled(acc) if self.kind == "subpel" else acc
 
     @cached_property
     def _taps(self) -> npt.NDArray[np.floating[Any]]:
@@ -144,20 +165,11 @@ class IntegerLayer:
         product: Activations = self._taps[i, j] @ source.reshape(channels, height * width)
         return product.reshape(-1, height, width)
 
-    def _finish(self, acc: Activations) -> Activations:
-        acc *= self._unit
-        np.floor(acc, out=acc)
-        if self.slope is not None:
-            num, bits = self.slope
-            leaky = acc * num
-            leaky *= 0.5**bits
-            leaky += 0.5
-            np.floor(leaky, out=leaky)
-            if num < 1 << bits:
-                np.maximum(acc, leaky, out=acc)  # at or above zero a gentler slope is never higher
-            else:
-                np.copyto(acc, leaky, where=acc < 0)
-        return acc
+
+def _shuffled(a: Activations) -> Activations:
+    channels, height, width = a.shape
+    squares = a.reshape(channels // 4, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
+    return squares.reshape(channels // 4, 2 * height, 2 * width)
 
 
 def _is_slope(slope: tuple[int, int] | None) -> bool:

@@ -30,9 +30,17 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import refuse_existing, write_atomically
 from regcodec.training.checkpoint import checkpoint_network
 from regcodec.training.graphs import export_graphs
+from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.res_context import ResContext
-from regcodec.training.quantize import CONTEXT_BITS, PARAMETER_BITS, Z_BITS, quantize_context, quantize_network
+from regcodec.training.quantize import (
+    CONTEXT_BITS,
+    PARAMETER_BITS,
+    Z_BITS,
+    quantize_context,
+    quantize_masked_context,
+    quantize_network,
+)
 from regcodec.training.rates import GAIN_BITS, integer_steps, rate_grid
 from regcodec.training.restore import bottleneck_member
 from regcodec.training.tables import bottleneck_tables, gaussian_tables, scale_thresholds
@@ -61,16 +69,33 @@ class Check:
 
 def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: Console) -> Pack:
     """Write the pack of a checkpoint to `target` and return it; refuse when integers cost more than 1 %."""
+    network, config, state = checkpoint_network(checkpoint)
+    images = [image.contiguous() for image in state["calibration"]]
+    return export_network(network, images, _origin(config, state), target, force=force, console=console)
+
+
+def export_network(
+    network: LatentCodec,
+    images: list[Tensor],
+    origin: dict[str, Any],
+    target: Path,
+    *,
+    force: bool,
+    console: Console,
+    fine: bool = False,
+) -> Pack:
+    """Write the pack of a network to `target` and return it; `origin` is what the manifest says of its training.
+
+    `images` and `fine` are those of `freeze`.
+    """
     if target.suffix != SUFFIX:
         raise UsageError(f"{target}: a pack's name ends in {SUFFIX}.")
     target.parent.mkdir(parents=True, exist_ok=True)
     refuse_existing(target, force=force)
-    network, config, state = checkpoint_network(checkpoint)
-    images = [image.contiguous() for image in state["calibration"]]
-    members = freeze(network, images)
+    members = freeze(network, images, fine=fine)
     codec_pack = _pack(members, target.stem)
     check = prove(network, Model.from_pack(codec_pack), images)
-    manifest = _manifest(config, state, check)
+    manifest = _manifest(origin, check)
     write_atomically(target, pack_bytes(members, manifest))
     console.print(
         f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, "
@@ -81,15 +106,18 @@ def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: C
 
 
 @torch.no_grad()
-def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
-    """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set the ranges of the integers."""
+def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) -> dict[str, bytes]:
+    """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set the ranges of the integers.
+
+    `fine` keeps h_s in 12 bits and h_a in half precision instead of 8 bits.
+    """
     network = network.float().eval()
-    members = export_graphs(network)
+    members = export_graphs(network, fine=fine)
     medians = np.rint(np.ldexp(network.entropy_bottleneck.quantiles[:, 0, 1].double().numpy(), Z_BITS)).astype(np.int64)
     real_medians = np.ldexp(medians, -Z_BITS)
     offset = torch.from_numpy(real_medians).float().view(1, -1, 1, 1)
     samples = [(network.h_a(network.g_a(image.float() / 255)) - offset).round() + offset for image in images]
-    quantized = quantize_network(network.h_s, samples)
+    quantized = quantize_network(network.h_s, samples, fine=fine)
     thresholds = scale_thresholds(PARAMETER_BITS)
     rates = rate_grid(network)
     arrays = {
@@ -108,6 +136,14 @@ def freeze(network: LatentCodec, images: list[Tensor]) -> dict[str, bytes]:
         context = quantize_context(network, images)
         arrays |= context.arrays("context")
         entropy["context"] = {"input_bits": CONTEXT_BITS, "layers": context.specs()}
+    elif isinstance(network, MaskedContextCodec):
+        context = quantize_masked_context(network, images)
+        arrays |= context.arrays("context")
+        entropy["context"] = {
+            "input_bits": context.bits[0][0],
+            "feature_bits": context.bits[1][0],
+            "layers": context.specs(),
+        }
     z_steps = np.ldexp(integer_steps(rates.z_steps, Z_BITS), -Z_BITS)
     z_tables = bottleneck_tables(network.entropy_bottleneck, real_medians, z_steps)
     for kind, tables in (("y", gaussian_tables()), ("z", z_tables)):
@@ -154,7 +190,7 @@ def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
             z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
             integer_bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
             for where, _, tables in model.walk(z, y, row):
-                integer_bits += model.y_tables.ideal_bits(y[where], tables)
+                integer_bits += model.y_tables.ideal_bits(y[where].ravel(), tables.ravel())
             data = encode_pixels(pixels, model, quality)
             file_bits += 8 * len(data)
             decoded = decode_pixels(data, model)
@@ -172,12 +208,18 @@ def _pack(members: dict[str, bytes], name: str) -> Pack:
     return Pack(name, pack_id(members), json.loads(members["codec.json"]), {}, members)
 
 
-def _manifest(config: TrainConfig, state: dict[str, Any], check: Check) -> dict[str, Any]:
+def _origin(config: TrainConfig, state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "training": {**config.to_dict(), "finished_steps": state["step"], "data": state["data"]},
+        "validation": state["validation"],
+    }
+
+
+def _manifest(origin: dict[str, Any], check: Check) -> dict[str, Any]:
     return {
         "experimental": True,
         "regcodec": __version__,
-        "training": {**config.to_dict(), "finished_steps": state["step"], "data": state["data"]},
-        "validation": state["validation"],
+        **origin,
         "integers": {
             "images": check.images,
             "float_bits": round(check.float_bits),

@@ -75,18 +75,24 @@ class _Synthesis(nn.Module):
 def plain(transform: nn.Sequential) -> nn.Sequential:
     """Return a copy whose normalisations carry their effective parameters."""
     copied = copy.deepcopy(transform).to(memory_format=torch.contiguous_format)
-    return nn.Sequential(*(PlainGDN(layer) if isinstance(layer, GDN) else layer for layer in copied))
+    for name, layer in list(copied.named_modules()):
+        if isinstance(layer, GDN):
+            copied.set_submodule(name, PlainGDN(layer))
+    return copied
 
 
-def export_graphs(network: LatentCodec) -> dict[str, bytes]:
-    """Return the pack members analysis.onnx, hyper_analysis.onnx and synthesis.onnx."""
+def export_graphs(network: LatentCodec, *, fine: bool = False) -> dict[str, bytes]:
+    """Return the pack members analysis.onnx, hyper_analysis.onnx and synthesis.onnx; `fine` has no 8-bit weights."""
     M = network.config.M
+    branches = () if fine else (".branch.", ".spatial.")
     image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
     return {
-        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"], coarse=(".branch.", ".spatial.")),
-        "hyper_analysis.onnx": _export(_HyperAnalysis(network), latent, 4, "y", ["z"], coarse=("h_a.",)),
-        "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"], coarse=(".branch.", ".spatial.")),
+        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"], coarse=branches),
+        "hyper_analysis.onnx": _export(
+            _HyperAnalysis(network), latent, 4, "y", ["z"], coarse=() if fine else ("h_a.",)
+        ),
+        "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"], coarse=branches),
     }
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from regcodec.errors import RegcodecError
 from regcodec.exact.layers import IntegerLayer
+from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.res_context import Context, ResContext
 
 WEIGHT_LARGEST = 127
@@ -69,8 +70,11 @@ class QuantizedNetwork:
 
 
 @torch.no_grad()
-def quantize_network(network: nn.Sequential, samples: list[Tensor]) -> QuantizedNetwork:
-    """Return the integer version of h_s; `samples` are quantized hyper latents [1, N, h, w] that set the ranges."""
+def quantize_network(network: nn.Sequential, samples: list[Tensor], *, fine: bool = False) -> QuantizedNetwork:
+    """Return the integer version of h_s; `samples` are quantized hyper latents [1, N, h, w] that set the ranges.
+
+    `fine` has weights of 12 bits and activations of 21 instead of 8 and 16.
+    """
     modules = list(network)
     largest = _largest_activations(modules, samples)
     layers, bits = [], []
@@ -79,8 +83,8 @@ def quantize_network(network: nn.Sequential, samples: list[Tensor]) -> Quantized
         if isinstance(module, nn.LeakyReLU):
             continue
         last = index == len(modules) - 1
-        wanted = PARAMETER_BITS if last else _bits_for(largest[index], ACTIVATION_LIMIT)
-        layer, output_bits = _quantize_layer(module, input_bits, wanted, activated=not last)
+        wanted = PARAMETER_BITS if last else _bits_for(largest[index], CONTEXT_LIMIT if fine else ACTIVATION_LIMIT)
+        layer, output_bits = _quantize_layer(module, input_bits, wanted, activated=not last, context=fine)
         if last and output_bits != PARAMETER_BITS:
             raise RegcodecError("the weights of h_s are too large to be quantized; train with a smaller learning rate.")
         layers.append(layer)
@@ -119,6 +123,40 @@ def quantize_context(network: ResContext, images: list[Tensor]) -> QuantizedNetw
     return QuantizedNetwork(tuple(layers), tuple(bits))
 
 
+@torch.no_grad()
+def quantize_masked_context(network: MaskedContextCodec, images: list[Tensor]) -> QuantizedNetwork:
+    """Return the integer masked convolution and parameter network; `images` ([1, 3, h, w] uint8) set the ranges."""
+    weight = network.masked_weight()
+    masked = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    masked.weight.copy_(weight[:, :, None, None])
+    masked.bias.copy_(network.context_prediction.bias)
+    largest = _largest_in_masked_context(network, images)
+    input_bits = min(CONTEXT_BITS, _bits_for(largest["y_hat"], CONTEXT_LIMIT))
+    feature_bits = min(
+        PARAMETER_BITS, _bits_for(largest["features"], CONTEXT_LIMIT), _most_output_bits(masked, input_bits)
+    )
+    first, middle, last = convolutions(network.entropy_parameters)
+    layers, bits = [], []
+    for module, wanted, activated in (
+        (masked, feature_bits, False),
+        (first, _bits_for(largest["first"], CONTEXT_LIMIT), True),
+        (middle, _bits_for(largest["middle"], CONTEXT_LIMIT), True),
+        (last, PARAMETER_BITS, False),
+    ):
+        layer, output_bits = _quantize_layer(module, input_bits, wanted, activated=activated, context=True)
+        if not activated and output_bits != wanted:
+            raise RegcodecError("the weights of the context are too large to be quantized; train with a smaller --lr.")
+        layers.append(layer)
+        bits.append((input_bits, output_bits))
+        input_bits = output_bits
+    return QuantizedNetwork(tuple(layers), tuple(bits))
+
+
+def convolutions(network: nn.Sequential) -> list[nn.Module]:
+    """Return the convolutions of a network in order, those inside sub-pixel convolutions too."""
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+
+
 def real_weights(layer: IntegerLayer, input_bits: int, output_bits: int) -> tuple[Tensor, Tensor]:
     """Return the float weight (torch's layout) and bias that a layer stands for."""
     weight_bits = layer.shift - input_bits + output_bits
@@ -131,13 +169,15 @@ def real_weights(layer: IntegerLayer, input_bits: int, output_bits: int) -> tupl
 def _quantize_layer(
     module: nn.Module, input_bits: int, wanted: int, *, activated: bool, context: bool = False
 ) -> tuple[IntegerLayer, int]:
+    shuffled = isinstance(module, nn.Sequential) and isinstance(module[-1], nn.PixelShuffle)
+    module = module[0] if shuffled else module
     transposed = isinstance(module, nn.ConvTranspose2d)
     if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
         raise RegcodecError(f"{module} has no integer version.")
     real, weight_bits = _weights(module, FINE_WEIGHT_LARGEST if context else WEIGHT_LARGEST)
     output_bits = int(min(wanted, MOST_BITS, weight_bits.min() + input_bits - 1))
     layer = IntegerLayer(
-        kind="deconv" if transposed else "conv" if module.groups == 1 else "depthwise",
+        kind="subpel" if shuffled else "deconv" if transposed else "conv" if module.groups == 1 else "depthwise",
         weight=np.rint(np.ldexp(real, weight_bits[:, None, None, None])).astype(np.int16 if context else np.int8),
         bias=np.rint(np.ldexp(module.bias.double().numpy(), weight_bits + input_bits)).astype(np.int64),
         shift=weight_bits + input_bits - output_bits,
@@ -202,6 +242,28 @@ def _largest_in_context(
         for hook in hooks:
             hook.remove()
     return largest_in, largest_out
+
+
+def _largest_in_masked_context(network: MaskedContextCodec, images: list[Tensor]) -> dict[str, float]:
+    """Return the largest magnitudes of y_hat, of what the parameter network reads, and after its first two layers."""
+    largest = dict.fromkeys(("y_hat", "features", "first", "middle"), 1e-3)
+
+    def remember(name: str, a: Tensor) -> None:
+        largest[name] = max(largest[name], a.abs().max().item())
+
+    for image in images:
+        y = network.g_a(image.float() / 255)
+        z_hat, _ = network.entropy_bottleneck(network.h_a(y), training=False)
+        p = network.h_s(z_hat)
+        for quality, gain in enumerate(network.gains()):
+            y_hat = network.in_waves(y * gain, p, torch.tensor([quality]))[0] / gain
+            features = torch.cat([p, network.context_prediction(y_hat)], 1)
+            remember("y_hat", y_hat)
+            remember("features", features)
+            first = network.entropy_parameters[:2](features)
+            remember("first", first)
+            remember("middle", network.entropy_parameters[2:4](first))
+    return largest
 
 
 def _bits_for(largest: float, limit: int) -> int:

@@ -19,14 +19,10 @@ from torch import Tensor, nn
 
 from regcodec.config import BITS_PER_LOG_MSE, RegularizerConfig
 from regcodec.training.running import RunningMeans
-from regcodec.training.source_entropy import GaussianSource, QuadtreeSource
+from regcodec.training.source_entropy import GaussianSource, MaskedSource, QuadtreeSource
 
-SOURCE_MODELS: dict[str, type[nn.Module]] = {
-    "hyperprior": GaussianSource,
-    "res-hyper": GaussianSource,
-    "res-context": QuadtreeSource,
-}
-"""Architecture -> the source entropy model aligned with its own entropy model."""
+SOURCES: dict[str, type[nn.Module]] = {"gaussian": GaussianSource, "masked": MaskedSource, "quadtree": QuadtreeSource}
+"""The names of `config.SOURCE_MODELS`; `config.ALIGNED_SOURCE` says which is aligned with which architecture."""
 
 MSE_SETTLED = 500  # samples of a lambda before its running MSE may stop a run
 
@@ -46,10 +42,10 @@ class _GradientScale(torch.autograd.Function):
 class Regularizer(nn.Module):
     """Source entropy model, weight per lambda and the running MSE that ties alpha and r together."""
 
-    def __init__(self, config: RegularizerConfig, arch: str, lambdas: tuple[float, ...]) -> None:
+    def __init__(self, config: RegularizerConfig, lambdas: tuple[float, ...]) -> None:
         super().__init__()
         self.config = config
-        self.source = SOURCE_MODELS[arch]()
+        self.source = SOURCES[config.source_model]()
         self.register_buffer("lambdas", torch.tensor(lambdas, dtype=torch.float64), persistent=False)
         self.mse = RunningMeans(len(lambdas))
         if config.alpha:

@@ -23,13 +23,15 @@ from regcodec.codec.model import Model
 from regcodec.codec.pack import TRAINING_ONLY, Pack
 from regcodec.config import NetworkConfig
 from regcodec.errors import naming
+from regcodec.exact.autoregressive import BEFORE, REACH, ExactAutoregressive
 from regcodec.exact.context import ExactContext
 from regcodec.exact.layers import IntegerLayer
 from regcodec.training.graphs import graph_weights
+from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import build_network
 from regcodec.training.networks.res_context import ResContext
-from regcodec.training.quantize import context_layers, real_weights
+from regcodec.training.quantize import context_layers, convolutions, real_weights
 
 
 @torch.no_grad()
@@ -44,9 +46,14 @@ def restore_network(pack: Pack) -> LatentCodec:
             if name in state:  # a graph has constants besides
                 state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
     entropy = pack.codec["entropy"]
-    _put_back([layer for layer in network.h_s if hasattr(layer, "weight")], model.entropy.layers, entropy["layers"])
+    _put_back(convolutions(network.h_s), model.entropy.layers, entropy["layers"])
     if isinstance(network, ResContext) and isinstance(model.entropy, ExactContext):
         _put_back(context_layers(network.context), model.entropy.context.layers, entropy["context"]["layers"])
+    if isinstance(network, MaskedContextCodec) and isinstance(model.entropy, ExactAutoregressive):
+        masked, *rest = model.entropy.context.layers
+        first, *specs = entropy["context"]["layers"]
+        _put_masked_back(network, masked, first)
+        _put_back(convolutions(network.entropy_parameters), tuple(rest), specs)
     state |= _bottleneck_state(pack)
     scale = 2.0**model.entropy.gain_bits
     state["log_gain"] = torch.tensor([math.log(row.gain / scale) for row in pack.qualities])
@@ -59,6 +66,15 @@ def _put_back(modules: list[nn.Module], layers: tuple[IntegerLayer, ...], specs:
         weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])
         module.weight.copy_(weight)
         module.bias.copy_(bias)
+
+
+def _put_masked_back(network: MaskedContextCodec, layer: IntegerLayer, spec: dict[str, Any]) -> None:
+    weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])
+    taps = weight.view(len(weight), -1, len(BEFORE))
+    network.context_prediction.weight.zero_()
+    for place, (row, column) in enumerate(BEFORE):
+        network.context_prediction.weight[:, :, row + REACH, column + REACH] = taps[:, :, place]
+    network.context_prediction.bias.copy_(bias)
 
 
 def bottleneck_member(network: LatentCodec) -> bytes:

@@ -3,7 +3,7 @@
     x [B,3,H,W] --principal components of 8x8 blocks of all colours--> --principal components of 2x2 neighbours--> y
 
 hyperprior   the four convolutions of g_a (5x5, stride 2) become two plain rearrangements of 2x2 blocks into channels
-             and the two bases; the divisive normalisations start close to identities
+             and the two bases; the divisive normalisations start close to identities (autoregressive has the same g_a)
 res-*        the 1x1 layer after the unshuffling and the 2x2 down-sampling become the bases; the blocks are identities
 
 g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept components.
@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regcodec.errors import UsageError
-from regcodec.training.networks.hyperprior import Hyperprior
+from regcodec.training.networks.attention import Attention
+from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.res_hyper import BLOCK, ResHyper
 
@@ -36,6 +37,8 @@ def linear_start(network: LatentCodec, x: Tensor) -> None:
     """Set `network` to the linear transform codec of the images x [B, 3, H, W] on 0..1 (a few hundred crops)."""
     lambda_ = math.exp(sum(math.log(v) for v in network.lambdas) / len(network.lambdas))
     step = math.sqrt(18 / (lambda_ * math.log(2))) / 255
+    if isinstance(network, Attention):
+        raise UsageError("--start pca: attention has no linear start; use --start random.")
     if isinstance(network, ResHyper):
         _start_res(network, x, step)
     else:
@@ -43,7 +46,7 @@ def linear_start(network: LatentCodec, x: Tensor) -> None:
     _entropy_start(network, network.g_a(x))
 
 
-def _start_hyperprior(network: Hyperprior, x: Tensor, step: float) -> None:
+def _start_hyperprior(network: LatentCodec, x: Tensor, step: float) -> None:
     N, M = network.config.N, network.config.M
     if N < 48:
         raise UsageError("--start pca needs --width 48 or more; use --start random.")
@@ -90,8 +93,8 @@ def bases(blocks: Tensor, width: int, latent: int) -> tuple[Tensor, Tensor]:
 
 
 def _entropy_start(network: LatentCodec, y: Tensor) -> None:
-    """Let h_s begin with each channel's mean and a share of its standard deviation."""
-    last = network.h_s[-1]
+    """Let the entropy parameters begin with each channel's mean and a share of its standard deviation."""
+    last = network.entropy_parameters[-1] if isinstance(network, MaskedContextCodec) else network.h_s[-1]
     last.weight.mul_(QUIET)
     deviation, mean = torch.std_mean(y, dim=(0, 2, 3))
     last.bias.copy_(torch.cat([deviation * SCALE_SHARE + 0.1, mean]))

@@ -49,7 +49,7 @@ class Task(nn.Module):
         self.network = network
         self.config = config
         wanted = config.regularizer.name != "none"
-        self.regularizer = Regularizer(config.regularizer, config.network.arch, config.lambdas) if wanted else None
+        self.regularizer = Regularizer(config.regularizer, config.lambdas) if wanted else None
         self.balance = Balance(config.balance, len(config.lambdas))
         self.register_buffer("lambdas", torch.tensor(config.lambdas), persistent=False)
 

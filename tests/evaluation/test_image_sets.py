@@ -149,3 +149,50 @@ def test_a_folder_with_a_known_name_is_still_checked(home: Path, tmp_path: Path)
     write_image(tmp_path / "tiny" / "two.png", 1)
     with pytest.raises(RegcodecError, match=r"one\.png: not the published image"):
         open_dataset("tiny", None)
+
+
+def test_the_sets_of_the_paper_are_declared_and_only_kodak_claims_checksums() -> None:
+    assert list(DATASETS) == ["kodak", "clic2024-val", "tecnick", "pixel-style", "screen", "game", "pathology"]
+    for name, dataset in DATASETS.items():
+        assert dataset.name == name
+        assert dataset.home.startswith(("https://", "http://"))
+        assert (dataset.file_url is not None) == bool(dataset.checksums) == (name == "kodak")
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "kodak"])
+def test_a_set_that_cannot_be_fetched_says_where_to_get_it_and_where_to_put_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("REGCODEC_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RegcodecError) as refused:
+        open_dataset(name, tmp_path / "data")
+    for part in (DATASETS[name].instructions, str(tmp_path / "data" / name), "--dataset FOLDER"):
+        assert part in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_without_checksums_is_its_folder_and_the_first_so_many_where_it_says_so(tmp_path: Path) -> None:
+    for number in range(101):
+        write_image(tmp_path / "screen" / f"{number:03d}.png", 0)
+    screen = open_dataset("screen", tmp_path)
+    assert (screen.name, len(screen.paths), screen.paths[-1].name) == ("screen", 100, "099.png")
+    (tmp_path / "screen").rename(tmp_path / "pixel-style")
+    with pytest.raises(RegcodecError, match="has 101 images, pixel-style has 100"):
+        open_dataset("pixel-style", tmp_path)
+    (tmp_path / "pixel-style").rename(tmp_path / "clic2024-val")
+    assert len(open_dataset("clic2024-val", tmp_path).paths) == 101
+
+
+def test_a_set_with_too_few_images_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "game" / "one.png", 0)
+    with pytest.raises(RegcodecError, match="has 1 images, game has 24"):
+        open_dataset("game", tmp_path)
+
+
+def test_a_set_without_checksums_is_found_in_the_cache_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("REGCODEC_DATA", raising=False)
+    write_image(tmp_path / "regcodec" / "datasets" / "tecnick" / "one.png", 0)
+    assert len(open_dataset("tecnick", None).paths) == 1

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from regcodec.errors import UsageError
 from regcodec.evaluation.plot import write_plot
-from regcodec.evaluation.report import REPORT_FILES, print_report, write_report
-from regcodec.evaluation.summary import average, compare
+from regcodec.evaluation.report import REPORT_FILES, print_report, sets_table, write_report, write_sets
+from regcodec.evaluation.summary import average, compare, mean_of_sets, set_figures
 from regcodec.evaluation.sweep import Point
 
 
@@ -137,3 +137,21 @@ def test_without_matplotlib_the_plot_says_what_to_install(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r'pip install "regcodec\[plot\]"'):
         write_plot(tmp_path, CURVES, title="tiny")
+
+
+def test_several_sets_have_a_row_each_and_a_mean_in_a_table_and_a_file(tmp_path: Path) -> None:
+    rows = set_figures("one", CURVES[0], [compare(OURS, ANCHOR)]) + set_figures("two", CURVES[0], [])
+    rows += mean_of_sets(rows)
+    text = io.StringIO()
+    Console(file=text, width=120).print(sets_table(rows))
+    assert all(part in text.getvalue() for part in ("one", "two", "mean", "-50.00 %"))
+    written = list(csv.DictReader(write_sets(tmp_path, rows).open()))
+    assert [(row["set"], row["anchor"]) for row in written] == [
+        ("one", "anchor"),
+        ("two", ""),
+        ("mean", "anchor"),
+        ("mean", ""),
+    ]
+    assert float(written[0]["bd_rate_psnr"]) == pytest.approx(-50)
+    with pytest.raises(UsageError, match="--force"):
+        write_sets(tmp_path, rows)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from regcodec.errors import RegcodecError
-from regcodec.evaluation.summary import average, compare
+from regcodec.evaluation.summary import average, compare, mean_of_sets, set_figures
 from regcodec.evaluation.sweep import Point
 
 
@@ -86,3 +86,25 @@ def test_curves_that_do_not_meet_have_no_figure_and_the_others_are_counted() -> 
 def test_a_comparison_over_different_images_is_refused() -> None:
     with pytest.raises(RegcodecError, match="same images"):
         compare(curve("a", 1), curve("b", 1))
+
+
+def test_a_set_has_a_row_for_each_anchor_and_the_mean_gives_each_set_the_same_weight() -> None:
+    rows = []
+    for name, scale, images in (("one", 0.5, "a"), ("two", 0.8, "ab")):
+        own = [p for image in images for p in curve(image, scale)]
+        anchor = [p for image in images for p in curve(image, 1, codec="anchor")]
+        far = [p for image in images for p in curve(image, 1, codec="far", lift=90)]
+        rows += set_figures(name, average(own), [compare(own, anchor), compare(own, far)])
+    assert [(row.set, row.anchor, row.images) for row in rows] == [
+        ("one", "anchor", 1),
+        ("one", "far", 1),
+        ("two", "anchor", 2),
+        ("two", "far", 2),
+    ]
+    near, far_mean = mean_of_sets(rows)
+    assert (near.set, near.anchor, near.images) == ("mean", "anchor", 3)
+    assert near.bd_rate_psnr == pytest.approx((-50 - 20) / 2)
+    assert near.bpp == pytest.approx((rows[0].bpp + rows[2].bpp) / 2)
+    assert (far_mean.bd_rate_psnr, rows[1].bd_psnr) == (None, None)
+    (alone,) = set_figures("one", average(curve("a", 1)), [])
+    assert (alone.anchor, alone.bd_rate_psnr) == (None, None)

@@ -2,10 +2,12 @@
 
     tiny.rgm        a real pack of a tiny network, trained by the product on pictures drawn by code
     *.rgc           golden files; expected.npz has the pixels they decode to, and FILE:alpha, FILE:icc, ... as bytes
+    masked/         a pack with a masked context, three files, their pixels
     bad/*.rgc       damaged files; bad.json has the exit code and the sentence that each must produce
 
 The sentences are written here by hand, never taken from a run. Run it again only when the format changes: files made by
-the old program are the point of golden files. `--keep-pack` leaves tiny.rgm as it is.
+the old program are the point of golden files. `--keep-pack` leaves the packs as they are;
+`--masked` makes the folder `masked` alone.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import sys
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from regcodec.bitstream.container import CHUNK_CRC, HEADER_CRC, MAGIC, Chunk, Layout, RgcFile, read_rgc, write_rgc
-from regcodec.codec.encoder import encode_symbols
+from regcodec.codec.decoder import decode_pixels
+from regcodec.codec.encoder import encode_pixels, encode_symbols, file_bytes
 from regcodec.codec.model import Model
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
 from regcodec.codec.pixels import Pixels
@@ -69,10 +73,13 @@ GOLDEN = {
     "tiles.rgc": (Picture(pixels=ramp(8, 1).repeat(4_104, axis=1)), 1.0),
 }
 """name -> picture, quality; tiles.rgc, padded to 64 rows, is just too large to be one tile."""
+MASKED = HERE / "masked"
+MASKED_GOLDEN = {"colour.rgc": (render(4, 70, 100), 4.0), "one-pixel.rgc": (render(3, 1, 1), 1.0)}
+"""Of the pack tiny-autoregressive.rgm."""
 
 
-def train_pack() -> None:
-    """Train and export tiny.rgm with the product's own code."""
+def train_pack(target: Path, *, steps: int, **network: Any) -> None:
+    """Train and export a tiny pack with the product's own code."""
     import torch
     from rich.console import Console
 
@@ -82,9 +89,9 @@ def train_pack() -> None:
 
     torch.set_num_threads(1)
     config = TrainConfig(
-        network=NetworkConfig(N=8, M=12),
+        network=NetworkConfig(**network),
         lambdas=(0.0018, 0.0067, 0.013),
-        steps=800,
+        steps=steps,
         crop=64,
         downscale=1.5,
         lr=4e-3,
@@ -104,7 +111,7 @@ def train_pack() -> None:
             Image.fromarray(render(1000 + seed, 160, 160)).save(images / f"{seed:02d}.png")
         paths = RunPaths(run=work / "run", data=images, val=None, cache=work / "cache")
         checkpoint = train(config, paths, device="cpu", console=console)
-        export_checkpoint(checkpoint, PACK, force=True, console=console)
+        export_checkpoint(checkpoint, target, force=True, console=console)
 
 
 def with_escapes(model: Model) -> bytes:
@@ -232,6 +239,30 @@ def damaged(model: Model, good: bytes) -> dict[str, tuple[bytes, int, str]]:
     return listed
 
 
+def loud(model: Model) -> bytes:
+    """Return a file whose symbols are large, some outside their tables, so that the context has much to read."""
+    pixels = render(9, 128, 64)
+    draw = np.random.default_rng(9)
+    z = draw.normal(0, 5, model.z_shape(128, 64)).astype(np.float32)
+    y = draw.laplace(0, 6, model.y_shape(z.shape)).astype(np.float32)
+    y[::5, ::3, ::3] *= 40
+    return file_bytes(pixels, model, model.rates.row(4.0), iter([(z, y)]), Stopwatch())
+
+
+def make_masked(*, keep: bool) -> None:
+    """Write the folder `masked` anew."""
+    MASKED.mkdir(exist_ok=True)
+    pack = MASKED / "tiny-autoregressive.rgm"
+    if not keep:
+        train_pack(pack, steps=200, arch="autoregressive", N=8, M=12)
+    model = Model.open(pack, threads=1)
+    files = {name: encode_pixels(pixels, model, quality) for name, (pixels, quality) in MASKED_GOLDEN.items()}
+    files["loud.rgc"] = loud(model)
+    for name, data in files.items():
+        (MASKED / name).write_bytes(data)
+    np.savez_compressed(MASKED / "expected.npz", **{name: decode_pixels(data, model) for name, data in files.items()})
+
+
 def expected(files: dict[str, bytes], model: Model) -> dict[str, Pixels]:
     """Return what the files decode to, under the names that expected.npz has."""
     arrays = {}
@@ -248,8 +279,12 @@ def expected(files: dict[str, bytes], model: Model) -> dict[str, Pixels]:
 
 def main() -> None:
     """Write everything anew."""
-    if "--keep-pack" not in sys.argv:
-        train_pack()
+    keep = "--keep-pack" in sys.argv
+    make_masked(keep=keep)
+    if "--masked" in sys.argv:
+        return
+    if not keep:
+        train_pack(PACK, steps=800, N=8, M=12)
     model = Model.open(PACK, threads=1)
     files = {name: encode_picture(picture, model, quality) for name, (picture, quality) in GOLDEN.items()}
     files["escapes.rgc"] = with_escapes(model)

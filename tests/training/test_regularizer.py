@@ -24,7 +24,7 @@ def _pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 def _regularizer(**settings: object) -> Regularizer:
     torch.manual_seed(0)
-    made = Regularizer(RegularizerConfig(name="source-entropy", **settings), "hyperprior", LAMBDAS).double()
+    made = Regularizer(RegularizerConfig(name="source-entropy", source_model="gaussian", **settings), LAMBDAS).double()
     for parameter in made.source.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return made

@@ -111,7 +111,7 @@ def test_the_float_network_and_the_integers_agree_on_rate_and_picture(pack: Path
             estimate = network(x, torch.tensor([place]))
         z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
         bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
-        bits += sum(model.y_tables.ideal_bits(y[s.where], s.tables) for s in model.walk(z, y, row))
+        bits += sum(model.y_tables.ideal_bits(y[s.where].ravel(), s.tables.ravel()) for s in model.walk(z, y, row))
         assert 0.95 < bits / estimate.bits.item() < 1.003  # the tables' tails are cheaper than the float model's floor
         decoded = decode_pixels(encode_pixels(pixels, model, quality), model)
         shown = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()

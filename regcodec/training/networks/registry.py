@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from regcodec.config import NetworkConfig, TrainConfig
 from regcodec.errors import UsageError
+from regcodec.training.networks.attention import Attention
+from regcodec.training.networks.autoregressive import Autoregressive
 from regcodec.training.networks.hyperprior import Hyperprior
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.res_context import ResContext
 from regcodec.training.networks.res_hyper import ResHyper
 
-NETWORKS = {"hyperprior": Hyperprior, "res-hyper": ResHyper, "res-context": ResContext}
+NETWORKS: dict[str, type[LatentCodec]] = {
+    "hyperprior": Hyperprior,
+    "autoregressive": Autoregressive,
+    "attention": Attention,
+    "res-hyper": ResHyper,
+    "res-context": ResContext,
+}
 
 
 def build_network(config: NetworkConfig, lambdas: tuple[float, ...]) -> LatentCodec:

@@ -1,0 +1,208 @@
+"""autoregressive and attention: from a run to a pack to files, each claim for both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from compressai.layers import MaskedConv2d
+from rich.console import Console
+
+from regcodec.bitstream.container import read_rgc
+from regcodec.cli.train import training_config
+from regcodec.codec.decoder import decode_pixels, decode_symbols
+from regcodec.codec.encoder import encode_pixels, encode_symbols
+from regcodec.codec.model import Model
+from regcodec.codec.pack import read_pack
+from regcodec.codec.stopwatch import Stopwatch
+from regcodec.config import NetworkConfig, RegularizerConfig
+from regcodec.errors import UsageError
+from regcodec.training.export import export_checkpoint
+from regcodec.training.initial import load_network
+from regcodec.training.loop import RunPaths, train
+from regcodec.training.networks.registry import build_network
+from regcodec.training.source_entropy import MaskedSource
+from regcodec.training.start import linear_start
+from tests import reference_decoder
+from tests.images import render
+from tests.training.conftest import TINY
+
+SMALL = {
+    "autoregressive": NetworkConfig(arch="autoregressive", N=8, M=12),
+    "attention": NetworkConfig(arch="attention", N=8, M=8),
+}
+ARCHS = tuple(SMALL)
+
+
+@pytest.fixture(scope="module")
+def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pack of a short regularized run of each architecture."""
+    folder, silent = tmp_path_factory.mktemp("masked"), Console(quiet=True)
+    packs = {}
+    for arch in ARCHS:
+        regularizer = RegularizerConfig(name="source-entropy", ratio=0.1)
+        config = replace(TINY, network=SMALL[arch], lr=1e-3, regularizer=regularizer)
+        paths = RunPaths(run=folder / arch, data=photos, val=None, cache=photos.parent / "cache")
+        packs[arch] = folder / f"{arch}.rgm"
+        export_checkpoint(train(config, paths, device="cpu", console=silent), packs[arch], force=False, console=silent)
+    return packs
+
+
+@pytest.fixture(scope="module", params=ARCHS)
+def pack(request: pytest.FixtureRequest, made: dict[str, Path]) -> Path:
+    return made[request.param]
+
+
+@pytest.mark.parametrize(("width", "height"), [(150, 110), (1, 1), (65, 200)])
+def test_decoded_symbols_are_the_encoders_for_any_size(pack: Path, width: int, height: int) -> None:
+    model = Model.open(pack, threads=1)
+    pixels = render(5, width, height)
+    z, y, _ = encode_symbols(pixels, model, model.rates.row(model.qualities[1]), Stopwatch())
+    data = encode_pixels(pixels, model, model.qualities[1])
+    decoded_z, decoded_y, _ = decode_symbols(read_rgc(data), model, Stopwatch())
+    np.testing.assert_array_equal(decoded_z, z)
+    np.testing.assert_array_equal(decoded_y, y)
+    assert decode_pixels(data, model).shape == pixels.shape
+
+
+def test_the_reference_decoder_reads_the_same_symbols(pack: Path) -> None:
+    model = Model.open(pack, threads=1)
+    pixels = render(6, 70, 60)
+    z, y, _ = encode_symbols(pixels, model, 0, Stopwatch())
+    data = encode_pixels(pixels, model, model.qualities[0])
+    reference_z, reference_y = reference_decoder.decode_symbols(data, pack.read_bytes())
+    np.testing.assert_array_equal(reference_z, z)
+    np.testing.assert_array_equal(reference_y, y)
+
+
+def test_one_thread_and_two_decode_the_same_symbols(pack: Path) -> None:
+    data = encode_pixels(render(4, 200, 130), Model.open(pack, threads=1), read_pack(pack).qualities[0].q)
+    one, two = (decode_symbols(read_rgc(data), Model.open(pack, threads=n), Stopwatch()) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_float_network_and_the_integers_agree_on_rate_and_picture(pack: Path) -> None:
+    network, model = load_network(pack), Model.open(pack, threads=1)
+    pixels = render(9, 128, 128)
+    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    for place, quality in enumerate(model.qualities):
+        row = model.rates.row(quality)
+        with torch.no_grad():
+            estimate = network(x, torch.tensor([place]))
+        z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
+        bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
+        bits += sum(model.y_tables.ideal_bits(y[s.where].ravel(), s.tables.ravel()) for s in model.walk(z, y, row))
+        assert 0.9 < bits / estimate.bits.item() < 1.003  # the tables' tails are cheaper than the float model's floor
+        decoded = decode_pixels(encode_pixels(pixels, model, quality), model)
+        shown = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
+        assert np.abs(decoded - shown).mean() < 0.2
+
+
+def test_integers_cost_less_than_a_third_of_a_percent_and_every_layer_states_its_bound(pack: Path) -> None:
+    read = read_pack(pack)
+    assert read.manifest["integers"]["cost"] < 0.003
+    assert read.manifest["training"]["regularizer"]["source_model"] == "masked"
+    entropy = json.loads(read.members["codec.json"])["entropy"]
+    for spec in entropy["layers"] + entropy["context"]["layers"]:
+        assert 0 < spec["bound"] < 2**53
+
+
+def test_a_network_read_back_from_its_pack_makes_the_same_pack_again(pack: Path, tmp_path: Path) -> None:
+    network, model = load_network(pack), Model.open(pack, threads=1)
+    x = torch.rand(1, 3, 128, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = network.g_a(x)
+        coded_y, coded_z = model.transforms.analysis(x.numpy())
+        np.testing.assert_allclose(y[0], coded_y, atol=1e-4)
+        np.testing.assert_allclose(network.h_a(y)[0], coded_z, atol=1e-4)
+        np.testing.assert_allclose(network.g_s(y), model.transforms.synthesis(y[0].numpy()), atol=1e-4)
+
+
+def test_waves_give_the_parameters_that_one_pass_over_their_result_gives() -> None:
+    torch.manual_seed(2)
+    network = build_network(SMALL["autoregressive"], (0.0067, 0.013))
+    torch.nn.init.normal_(network.entropy_parameters[-1].weight, std=0.5)
+    y, p, quality = 9 * torch.randn(2, 12, 8, 12), torch.randn(2, 24, 8, 12), torch.tensor([0, 1])
+    with torch.no_grad():
+        gain = network.gains()[quality].view(-1, 1, 1, 1)
+        y_hat, waves = network.in_waves(y * gain, p, quality)
+        one_pass = network.entropy_parameters(torch.cat([p, network.context_prediction(y_hat / gain)], 1))
+    torch.testing.assert_close(waves, one_pass, atol=1e-4, rtol=1e-4)
+    mean = (waves * gain).chunk(2, 1)[1]
+    torch.testing.assert_close((y_hat - mean).round(), y_hat - mean, atol=1e-3, rtol=0)
+    assert (y_hat - y * gain).abs().max() < 0.501
+
+
+@pytest.mark.parametrize("surrogate", ["noise", "mixed"])
+def test_the_context_has_gradients_in_training(surrogate: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(SMALL["attention"], (0.01,))
+    estimate = network(torch.rand(1, 3, 64, 64), torch.tensor([0]), surrogate)
+    (estimate.bits.sum() + estimate.x_hat.square().sum()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None or name in ("log_gain", "entropy_bottleneck.quantiles"), name
+    assert network.context_prediction.weight.grad.abs().sum() > 0
+
+
+def test_a_window_with_its_halo_gives_what_the_whole_picture_gives() -> None:
+    torch.manual_seed(0)
+    network = build_network(SMALL["attention"], (0.01,)).double()
+    tiling = network.tiling
+    assert (tiling.analysis_halo, tiling.synthesis_halo) == (128, 176)
+    x, y_hat = torch.rand(1, 3, 64, 448).double(), torch.randn(1, 8, 4, 32).double()
+    with torch.no_grad():
+        y = network.g_a(x)[..., 12:16]
+        torch.testing.assert_close(network.g_a(x[..., 192 - 128 : 256 + 128])[..., 8:12], y)
+        shown = network.g_s(y_hat)[..., 14 * 16 : 18 * 16]
+        torch.testing.assert_close(network.g_s(y_hat[..., 14 - 11 : 18 + 11])[..., 176:240], shown)
+
+
+def test_the_head_start_is_for_autoregressive_and_attention_begins_at_random() -> None:
+    network = build_network(replace(SMALL["autoregressive"], N=48, M=48), (0.0067,))
+    x = torch.from_numpy(np.stack([render(seed, 64, 64) for seed in range(8)])).permute(0, 3, 1, 2).float() / 255
+    linear_start(network, x)
+    estimate = network(x, torch.zeros(8, dtype=torch.int64))
+    assert (estimate.x_hat - x).square().mean().item() * 255**2 < 400
+    with pytest.raises(UsageError, match="--start random"):
+        linear_start(build_network(SMALL["attention"], (0.01,)), x)
+    assert training_config("modern", lambda_=0.01, arch="attention").start == "random"
+    assert training_config("modern", lambda_=0.01, arch="attention", width=24).network.M == 24
+    with pytest.raises(UsageError, match="one width"):
+        training_config("modern", lambda_=0.01, arch="attention", width=24, latent_width=32)
+
+
+@pytest.mark.parametrize(
+    ("arch", "aligned"),
+    [("hyperprior", "gaussian"), ("autoregressive", "masked"), ("attention", "masked"), ("res-context", "quadtree")],
+)
+def test_the_aligned_source_model_is_recorded_and_any_other_can_be_chosen(arch: str, aligned: str) -> None:
+    chosen = {"lambda_": 0.01, "arch": arch, "regularizer": "source-entropy", "ratio": 0.1}
+    assert training_config("modern", **chosen).to_dict()["regularizer"]["source_model"] == aligned
+    for other in ("gaussian", "masked", "quadtree"):
+        config = training_config("modern", source_model=other, **chosen)
+        assert config.to_dict()["regularizer"]["source_model"] == other
+        assert type(config).from_dict(config.to_dict()) == config
+    with pytest.raises(UsageError, match="--source-model"):
+        training_config("modern", lambda_=0.01, arch=arch, source_model="masked")
+
+
+def test_the_masked_source_sees_the_twelve_pixels_before_and_starts_as_the_gaussian() -> None:
+    torch.manual_seed(0)
+    source = MaskedSource()
+    x_hat = 255 * torch.rand(1, 3, 12, 12)
+    x = (x_hat + 9 * torch.randn(x_hat.shape)).round().clamp(0, 255)
+    other = x.clone()
+    other[0, 1, 6, 5] = 255 - other[0, 1, 6, 5]
+    with torch.no_grad():
+        changed = (source(x, x_hat) != source(other, x_hat)).any(1)[0]
+        assert changed.nonzero().tolist() == [[6, 5]]
+        torch.nn.init.normal_(source.context[2].weight, std=0.1)
+        changed = (source(x, x_hat) != source(other, x_hat)).any(1)[0].nonzero().tolist()
+    after = [[6, 5], [6, 6], [6, 7], *([6 + row, 5 + column] for row in (1, 2) for column in range(-2, 3))]
+    assert changed == after
+    assert isinstance(source.context[0], MaskedConv2d)
