@@ -1,10 +1,10 @@
 """What large pictures cost: memory, time per pixel, and what the tiles cost in rate and pixels.
 
-    python benchmarks/large_images.py --images shared/data/kodak [--model PACK] [--part speed|tiles] [--rounds N]
+    python benchmarks/large_images.py --images FOLDER [--model PACK] [--part speed|tiles] [--rounds N] [--sizes WxH,...]
 
 speed   `regcodec encode` and `decode` as processes of one thread on pictures of 2, 25 and 100 megapixels, one after
         the other: peak resident memory of the process and CPU seconds per megapixel (start-up, which is
-        that of a 64x64 picture, taken off; the smallest of the rounds).
+        that of a 64x64 picture, taken off; the smallest of the rounds). The exit code is 1 when one took over 2 GiB.
 tiles   eight pictures of 3.5 megapixels, tiled against the same pack untiled, in one process: BD-rate over all
         qualities, pixels that differ by more than a level where the latents agree.
 
@@ -18,6 +18,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -40,7 +41,18 @@ from regcodec.evaluation.bdrate import bd_rate
 from regcodec.evaluation.metrics import psnr
 
 Pixels = npt.NDArray[np.uint8]
-SIZES = ((2048, 1024), (6144, 4096), (10000, 10000))
+SIZES = "2048x1024,6144x4096,10000x10000"
+"""The first is what the others' time per pixel is compared with."""
+LIMIT = 2 << 30
+"""Bytes that a process may have resident."""
+LAUNCHER = """
+import os, sys
+child = os.posix_spawn(sys.executable, [sys.executable, "-m", "regcodec", *sys.argv[1:]], os.environ)
+_, status, used = os.wait4(child, 0)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""A process between: Linux counts the memory of the one that starts another as the other's."""
 QUALITY = 3.0
 COMPARED = (2304, 1536)
 REACH = 2
@@ -57,23 +69,27 @@ class Cost(NamedTuple):
 @click.option("--model")
 @click.option("--part", type=click.Choice(["speed", "tiles"]))
 @click.option("--rounds", type=click.IntRange(1), default=2, show_default=True)
-def main(images: Path, model: str | None, part: str | None, rounds: int) -> None:
+@click.option("--sizes", default=SIZES, show_default=True)
+def main(images: Path, model: str | None, part: str | None, rounds: int, sizes: str) -> None:
     """Measure, and print tables."""
+    measured = [(int(width), int(height)) for width, height in (size.split("x") for size in sizes.split(","))]
     pack = find_pack(model)
     photographs = [_landscape(path) for path in sorted(images.iterdir()) if path.suffix in (".png", ".webp", ".jpg")]
     if part != "tiles":
-        speed(pack, photographs, rounds)
+        most = speed(pack, photographs, rounds, measured)
     if part != "speed":
         tiles(Model.open(pack, threads=1), photographs)
+    if part != "tiles" and most > LIMIT:
+        raise SystemExit(f"{most >> 20} MiB resident, over {LIMIT >> 20}")
 
 
-def speed(pack: Path, photographs: list[Pixels], rounds: int) -> None:
-    """Print peak memory and CPU seconds per megapixel of both directions."""
+def speed(pack: Path, photographs: list[Pixels], rounds: int, sizes: list[tuple[int, int]]) -> int:
+    """Print peak memory and CPU seconds per megapixel of both directions; return the largest peak."""
     costs: dict[tuple[int, str], list[Cost]] = {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         for _ in range(rounds):
-            for width, height in ((64, 64), *SIZES):
+            for width, height in ((64, 64), *sizes):
                 source = work / f"{width}x{height}.ppm"
                 if not source.exists():
                     Image.fromarray(mosaic(photographs, width, height, seed=1)).save(source)
@@ -86,14 +102,15 @@ def speed(pack: Path, photographs: list[Pixels], rounds: int) -> None:
     for command in ("encode", "decode"):
         start_up = best[64 * 64, command].seconds
         rates = {
-            size: (best[size[0] * size[1], command].seconds - start_up) / (size[0] * size[1] / 1e6) for size in SIZES
+            size: (best[size[0] * size[1], command].seconds - start_up) / (size[0] * size[1] / 1e6) for size in sizes
         }
         for (width, height), rate in rates.items():
             cost = best[width * height, command]
             print(
                 f"| {width}x{height} | {command} | {max(c.peak for c in costs[width * height, command]) >> 20} "
-                f"| {cost.seconds:.1f} | {rate:.3f} | {rate / rates[SIZES[0]]:.2f} |"
+                f"| {cost.seconds:.1f} | {rate:.3f} | {rate / rates[sizes[0]]:.2f} |"
             )
+    return max(cost.peak for runs in costs.values() for cost in runs)
 
 
 def tiles(model: Model, photographs: list[Pixels]) -> None:
@@ -160,12 +177,12 @@ def _latent(model: Model, data: bytes) -> npt.NDArray[np.float32]:
 
 
 def _run(*arguments: str) -> Cost:
-    command = [sys.executable, "-m", "regcodec", *arguments, "--threads", "1", "-f", "--quiet"]
-    child = os.posix_spawn(sys.executable, command, os.environ)
-    _, status, used = os.wait4(child, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} failed")
-    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+    words = [*arguments, "--threads", "1", "-f", "--quiet"]
+    done = subprocess.run([sys.executable, "-c", LAUNCHER, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"regcodec {' '.join(words)} failed: {done.stderr}")
+    seconds, peak = done.stdout.split()
+    return Cost(float(seconds), int(peak))
 
 
 def _landscape(path: Path) -> Pixels:

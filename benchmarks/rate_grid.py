@@ -26,10 +26,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--model")
-    parser.add_argument("--every", type=int, default=1, help="take every Nth row and its neighbour")
+    parser.add_argument("--every", type=int, default=1, help="take every Nth row, and where coarse entries change")
     options = parser.parse_args()
     model = Model.open(find_pack(options.model))
-    rows = [r for r in range(len(model.rates.qualities)) if r % options.every in (0, 1 % options.every)]
+    every, entries = range(len(model.rates.qualities) - 1), model.rates.entries
+    firsts = {r for r in every if r % options.every == 0 or entries[r] != entries[r + 1]}
+    rows = sorted(firsts | {r + 1 for r in firsts})
     print(f"{model.name} {model.pack.id}, {len(rows)} of {len(model.rates.qualities)} rows")
     for path in options.images:
         pixels = load_pixels(path)

@@ -11,6 +11,7 @@ Packs are found as on the command line and opened once a process. Every failure 
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ from regcodec.codec.strip import strip as without
 from regcodec.codec.target import wanted_quality
 from regcodec.codec.writing import to_image
 from regcodec.config import STRIPPABLE
+from regcodec.effort.search import encode_with_effort
 from regcodec.errors import RegcodecError, UsageError, naming
 
 Metadata = Literal["exif", "icc", "xmp"]
@@ -38,6 +40,7 @@ def encode(
     target_size: int | None = None,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
+    effort: int = 0,
     model: str | PathLike[str] | None = None,
     strip: Collection[Metadata] = (),
     depth: Literal[8] | None = None,
@@ -49,6 +52,7 @@ def encode(
     quality  1 to 8 (3 where no target is given); a pack with one rate or a few takes those alone
     target_size, target_bpp, target_psnr
              instead of a quality: the best file of at most so many bytes or bits per pixel, the smallest of so many dB
+    effort   0 to 9: time spent on a smaller file (docs/effort.md); 4 and above need the extra "regcodec[train]"
     model    a pack by name or file; None is the default pack
     strip    metadata to leave out: profiles after conversion to sRGB, Exif after turning the picture upright
     depth    8 reduces images of more than 8 bits a sample, which are refused otherwise
@@ -59,7 +63,8 @@ def encode(
     names = _checked(strip)
     picture = _picture(image, names, depth)
     chosen = wanted_quality(quality, size=target_size, bpp=target_bpp, psnr=target_psnr)
-    return encode_picture(picture, model_for_encoding(_name(model), threads), chosen)
+    opened = model_for_encoding(_name(model), threads)
+    return encode_picture(picture, opened, chosen, encode=partial(encode_with_effort, effort=effort))
 
 
 def decode(

@@ -16,7 +16,7 @@ from regcodec.bitstream.container import ALPHA, MAGIC, Layout, read_rgc
 FORMAT = "RGC"
 MIME = "image/x-regcodec"
 SUFFIX = ".rgc"
-_OPTIONS = ("quality", "target_size", "target_bpp", "target_psnr", "model", "strip", "depth", "threads")
+_OPTIONS = ("quality", "target_size", "target_bpp", "target_psnr", "model", "strip", "depth", "threads", "effort")
 """Keyword arguments of save that are those of `regcodec.encode`."""
 _METADATA = ("icc_profile", "exif", "xmp")
 """Keyword arguments of save that replace what the image has."""

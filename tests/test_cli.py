@@ -173,6 +173,19 @@ def test_info_describes_a_file_whose_pack_is_not_here(run: Run) -> None:
     assert "quality   row 0 of its pack's table\n" in result.stdout
 
 
+def test_the_tables_of_eval_are_whole_where_no_terminal_cuts_them(run: Run, picture: Path, tmp_path: Path) -> None:
+    pack = tmp_path / f"{'long-name-' * 12}.rgm"
+    pack.write_bytes(PACK.read_bytes())
+    (tmp_path / "set").mkdir()
+    picture.rename(tmp_path / "set" / "picture.png")
+    result = run("eval", "--dataset", tmp_path / "set", "--model", pack, "--qualities", "1", "--anchor", "tiny")
+    assert result.exit_code == 0, result.stderr
+    assert "…" not in result.stdout
+    rows = [line for line in result.stdout.splitlines() if pack.stem in line]
+    assert len(rows) >= 4  # title, rates, times by part, comparison
+    assert max(map(len, result.stdout.splitlines())) < 400  # and no wider than its contents
+
+
 def test_the_version_is_the_packages(run: Run) -> None:
     assert __version__ in run("--version").stdout
 

@@ -47,7 +47,7 @@ def shell(tmp_path: Path):
 
 
 def test_the_scripts_of_the_batch_page_do_what_they_say(shell, tmp_path: Path) -> None:
-    encode, everything, check, tell, sizes = SCRIPTS
+    encode, everything, once, check, tell, sizes = SCRIPTS
     photos = tmp_path / "photos"
     assert shell(encode).returncode == 0
     assert sorted(p.name for p in photos.glob("*.rgc")) == ["a.rgc", "b c.rgc"]
@@ -55,8 +55,10 @@ def test_the_scripts_of_the_batch_page_do_what_they_say(shell, tmp_path: Path) -
     assert shell(everything).returncode == 0
     assert (photos / "deeper/d.rgc").exists()
 
+    assert shell(once).stderr == ""
     damaged = photos / "b c.rgc"
     damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert "photos/b c.rgc: the file is truncated" in shell(once).stderr
     shell(check)
     assert sorted(p.name for p in photos.glob("*.png")) == ["b c.png"]
 

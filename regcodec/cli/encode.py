@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,9 @@ class Encoding:
     depth: int | None
     verify: bool
     psnr: bool
+    effort: int
+    bar: bool
+    """Show how far the search for one file is."""
 
 
 @click.command()
@@ -55,6 +60,14 @@ class Encoding:
 @click.option("--target-size", type=SIZE, help="The best file of at most so many bytes: 40000, 40KB, 1.5MB, 64KiB.")
 @click.option("--target-bpp", type=float, help="The best file of at most so many bits per pixel.")
 @click.option("--target-psnr", type=float, help="The smallest file of at least so many dB.")
+@click.option(
+    "--effort",
+    type=click.IntRange(0, 9),
+    default=0,
+    show_default=True,
+    help="Time spent on a better file, which decodes as fast: 0 is one pass, 1 to 3 weigh every symbol, 4 to 9 "
+    'optimise the latents of the picture and need the extra "regcodec[train]".',
+)
 @model_option
 @click.option(
     "--depth", type=click.Choice(["8"]), help="Reduce samples of more than 8 bits, which are refused otherwise."
@@ -75,6 +88,7 @@ def encode(
     target_size: int | None,
     target_bpp: float | None,
     target_psnr: float | None,
+    effort: int,
     model: str | None,
     depth: str | None,
     verify: bool,
@@ -97,11 +111,23 @@ def encode(
     from regcodec.codec.target import wanted_quality
 
     chosen = wanted_quality(quality, size=target_size, bpp=target_bpp, psnr=target_psnr)
+    if effort:
+        from regcodec.effort.levels import refuse_without_extra
+
+        refuse_without_extra(effort)
     _refuse_other_format(output, image_suffixes)
-    encoding = Encoding(
-        several=several, quality=chosen, model=model, depth=int(depth) if depth else None, verify=verify, psnr=psnr
-    )
     planned = plan(images, several.places(output, ".rgc"), recursive=several.recursive, wanted=image_suffixes)
+    quiet = several.manner.quiet or several.manner.as_json
+    encoding = Encoding(
+        several=several,
+        quality=chosen,
+        model=model,
+        depth=int(depth) if depth else None,
+        verify=verify,
+        psnr=psnr,
+        effort=effort,
+        bar=effort > 0 and len(planned) == 1 and not quiet and sys.stderr.isatty(),
+    )
     ctx.exit(run_batch(planned, partial(encode_file, encoding=encoding), several.manner))
 
 
@@ -133,8 +159,10 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
         del data  # of a large picture, as much again as its pixels
     with clock.lap("pack"):
         model = model_for_encoding(encoding.model, several.threads)
-    with naming(job.source):
-        encoded = encode_picture(picture, model, encoding.quality, max_pixels=several.max_pixels, clock=clock)
+    with naming(job.source), _searching(encoding) as search:
+        encoded = encode_picture(
+            picture, model, encoding.quality, max_pixels=several.max_pixels, clock=clock, encode=search
+        )
     facts: dict[str, Any] = {
         "width": picture.width,
         "height": picture.height,
@@ -161,3 +189,27 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     if several.manner.verbose:
         line += f", {clock.line(facts['seconds'])}"
     return Success(job, facts, line)
+
+
+@contextmanager
+def _searching(encoding: Encoding) -> Iterator[Callable[..., bytes]]:
+    """Yield what encodes pixels at the effort, behind a progress bar where one is wanted."""
+    if encoding.effort == 0:
+        from regcodec.codec.picture import encode_plain
+
+        yield encode_plain
+        return
+    from regcodec.effort.search import encode_with_effort
+
+    search = partial(encode_with_effort, effort=encoding.effort)
+    if not encoding.bar:
+        yield search
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    from regcodec.cli.console import stderr_console
+
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr_console(), transient=True) as progress:
+        task = progress.add_task("searching", total=1.0)
+        yield partial(search, progress=lambda done: progress.update(task, completed=done))

@@ -107,7 +107,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option(
     "--variable-rate",
     is_flag=True,
-    help="Post-train --init for all rates: --rates of q = 1 to 8, --offsets, --hyper-step, --balance mgda.",
+    help="Post-train --init for all rates: --rates of q = 1 to 8, --offsets, --hyper-step.",
 )
 @click.option("--offsets/--no-offsets", default=None, help="Learn reconstruction offsets by scale and rate.")
 @click.option("--hyper-step/--no-hyper-step", default=None, help="Learn a quantization step of z for each rate.")
@@ -226,8 +226,8 @@ def training_config(
     """Return the preset with every option that was given put over it."""
     if variable_rate:
         rates = rates or ",".join(map(str, QUALITY_LAMBDAS))
-        for name, value in (("offsets", True), ("hyper_step", True), ("balance", "mgda")):
-            options[name] = value if options.get(name) is None else options[name]
+        for name in RATE_OPTIONS:
+            options[name] = True if options.get(name) is None else options[name]
     if (lambda_ is None) == (rates is None):
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")
     config = PRESETS[preset]

@@ -6,9 +6,11 @@ for each tile: window of pixels -> planes -> y, z of its core -> z symbols
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from regcodec.bitstream.container import SYMBOLS, Chunk, Layout, RgcFile, write_rgc
 from regcodec.codec.model import Model
@@ -17,6 +19,14 @@ from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import Symbols, symbols_crc
 from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolEncoder
+
+Quantizer = Callable[[npt.NDArray[np.float64], npt.NDArray[np.integer[Any]]], Symbols]
+"""y symbols [K] from g * y - mean [K] and the tables [K] that they are coded with: a choice no decoder notices."""
+
+
+def nearest(values: npt.NDArray[np.float64], tables: npt.NDArray[np.integer[Any]]) -> Symbols:
+    """Return the nearest symbols: the plain pass."""
+    return np.rint(values).astype(np.int32)
 
 
 def encode_pixels(
@@ -43,7 +53,7 @@ def latents_of(pixels: Pixels, model: Model, clock: Stopwatch) -> Iterator[tuple
     """Yield z and y of each tile; they are the same at every quality."""
     for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
         with clock.lap("transform"):
-            latents = _latents(pixels, model, tile)
+            latents = analyse(pixels, model, tile)
         yield latents
 
 
@@ -54,11 +64,12 @@ def file_bytes(
     tiles: Iterator[tuple[Latent, Latent]],
     clock: Stopwatch,
     extras: tuple[Chunk, ...] = (),
+    quantize: Quantizer = nearest,
 ) -> bytes:
     """Return the .rgc file at a row of the quality table; of `pixels` only the shape is looked at."""
     chunks = [*extras]
     for latents in tiles:
-        z, y, stream = code_latents(*latents, model, row, clock)
+        z, y, stream = code_latents(*latents, model, row, clock, quantize)
         chunks.append(Chunk(SYMBOLS, symbols_crc(z, y) + stream))
     return write_rgc(
         RgcFile(
@@ -77,11 +88,13 @@ def encode_symbols(
 ) -> tuple[Symbols, Symbols, bytes]:
     """Return z symbols, y symbols and the range-coded stream of both, of one tile."""
     with clock.lap("transform"):
-        latents = _latents(pixels, model, tile)
+        latents = analyse(pixels, model, tile)
     return code_latents(*latents, model, row, clock)
 
 
-def code_latents(z: Latent, y: Latent, model: Model, row: int, clock: Stopwatch) -> tuple[Symbols, Symbols, bytes]:
+def code_latents(
+    z: Latent, y: Latent, model: Model, row: int, clock: Stopwatch, quantize: Quantizer = nearest
+) -> tuple[Symbols, Symbols, bytes]:
     """Return z symbols, y symbols and the range-coded stream of both, of the latents of a tile."""
     with clock.lap("entropy"):
         unit, z_step = 1 << model.entropy.z_bits, model.rates.rate(row).z_step
@@ -93,7 +106,7 @@ def code_latents(z: Latent, y: Latent, model: Model, row: int, clock: Stopwatch)
     unit, step = 1 << model.entropy.parameter_bits, model.step(row)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, row)):
         with clock.lap("entropy"):
-            y_symbols[where] = np.rint(y[where] / step - means / unit)
+            y_symbols[where] = quantize(y[where] / step - means / unit, tables)
         with clock.lap("coder"):
             coder.encode(y_symbols[where].ravel(), tables.ravel(), model.y_tables)
     with clock.lap("coder"):
@@ -101,7 +114,7 @@ def code_latents(z: Latent, y: Latent, model: Model, row: int, clock: Stopwatch)
     return z_symbols, y_symbols, stream
 
 
-def _latents(pixels: Pixels, model: Model, tile: int) -> tuple[Latent, Latent]:
+def analyse(pixels: Pixels, model: Model, tile: int) -> tuple[Latent, Latent]:
     """Return z and y of a tile's core; y is seen with the analysis halo."""
     grid = model.grid(pixels.shape[1], pixels.shape[0])
     core, window = grid.core(tile), grid.window(tile, model.tiling.analysis_halo)

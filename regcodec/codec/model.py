@@ -13,7 +13,7 @@ import numpy.typing as npt
 from regcodec.codec.pack import Pack, read_pack
 from regcodec.codec.rates import Rates
 from regcodec.codec.tiles import Grid, Tiling
-from regcodec.codec.transforms import Transforms
+from regcodec.codec.transforms import Latent, Transforms
 from regcodec.coding.tables import FrequencyTables
 from regcodec.errors import DamagedFileError, naming
 from regcodec.exact.autoregressive import ExactAutoregressive, MaskedContext
@@ -93,6 +93,14 @@ class Model:
     def walk(self, z: npt.NDArray[np.int32], y: npt.NDArray[np.int32], row: int) -> Iterator[Step]:
         """Yield the steps in which y is coded at a quality (`exact.hyperprior`)."""
         return self.entropy.walk(z, y, self.rates.rate(row))
+
+    def y_hat(self, z: npt.NDArray[np.int32], y: npt.NDArray[np.int32], row: int) -> Latent:
+        """Return the reconstruction of z and y symbols at a quality, as the decoder makes it."""
+        rate, unit = self.rates.rate(row), self.step(row) / (1 << self.entropy.parameter_bits)
+        y_hat = np.zeros(y.shape, np.float32)
+        for where, means, tables in self.walk(z, y, row):
+            y_hat[where] = self.entropy.reconstructed(y[where], means, tables, rate) * unit
+        return y_hat
 
     def z_table_indices(self, shape: tuple[int, ...], row: int) -> npt.NDArray[np.uint16]:
         """Return the table of each symbol of z [N, h, w], flat: that of its channel."""

@@ -10,7 +10,11 @@ files, `writing` makes image files of pictures.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from regcodec.bitstream.container import ALPHA, EXIF, ICC, XMP, Chunk, RgcFile, read_rgc
 from regcodec.codec.alpha import read_alpha, smooth_hidden, write_alpha
@@ -45,6 +49,22 @@ class Picture:
         return self.pixels.shape[0]
 
 
+def encode_plain(
+    pixels: Pixels,
+    model: Model,
+    quality: float | Target,
+    *,
+    seen: npt.NDArray[np.bool_] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    clock: Stopwatch | None = None,
+    extras: tuple[Chunk, ...] = (),
+) -> bytes:
+    """Return the file of one plain pass at a quality, or at the one that meets a target; `seen` bool [H, W]."""
+    if isinstance(quality, Target):
+        return encode_to_target(pixels, model, quality, seen=seen, max_pixels=max_pixels, clock=clock, extras=extras)
+    return encode_pixels(pixels, model, quality, max_pixels=max_pixels, clock=clock, extras=extras)
+
+
 def encode_picture(
     picture: Picture,
     model: Model,
@@ -52,9 +72,11 @@ def encode_picture(
     *,
     max_pixels: int = MAX_PIXELS,
     clock: Stopwatch | None = None,
+    encode: Callable[..., bytes] = encode_plain,
 ) -> bytes:
     """Return the .rgc file of a picture at a quality, or at the one that meets a target.
 
+    `encode` is `encode_plain` or what takes the same arguments (`effort.search`).
     Raises what `encode_pixels` and `encode_to_target` raise, and `LimitError` for huge metadata.
     """
     extras: list[Chunk] = []
@@ -65,12 +87,8 @@ def encode_picture(
     for kind, blob in ((ICC, picture.icc), (EXIF, picture.exif), (XMP, picture.xmp)):
         if blob is not None:
             extras.append(Chunk(kind, write_blob(kind, blob)))
-    if isinstance(quality, Target):
-        seen = None if picture.alpha is None else picture.alpha > 0
-        return encode_to_target(
-            pixels, model, quality, seen=seen, max_pixels=max_pixels, clock=clock, extras=tuple(extras)
-        )
-    return encode_pixels(pixels, model, quality, max_pixels=max_pixels, clock=clock, extras=tuple(extras))
+    seen = None if picture.alpha is None else picture.alpha > 0
+    return encode(pixels, model, quality, seen=seen, max_pixels=max_pixels, clock=clock, extras=tuple(extras))
 
 
 def decode_picture(

@@ -36,7 +36,7 @@ class Tiling:
 
     whole: int = 1 << 21
     """Pixels, sides padded to multiples of the stride: a picture of at most so many is one tile."""
-    core: int = 1024
+    core: int = 1408
     """Largest side of a core in pixels, a multiple of the stride."""
     analysis_halo: int = 64
     """Pixels, a multiple of the stride, at least the reach of g_a."""

@@ -31,7 +31,7 @@ class Transforms:
 
     def __init__(self, members: dict[str, bytes], threads: int | None, step: int, channels: tuple[int, int]) -> None:
         self._members = members
-        self._threads = threads
+        self.threads = threads
         self._step = step
         self._channels = channels
 
@@ -90,8 +90,8 @@ class Transforms:
         options.enable_mem_pattern = False  # a pattern doubles the memory from the second tile on, and saves no time
         # threads that wait by spinning would take the cores from the integer network that runs next
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
         try:
             return onnxruntime.InferenceSession(self._members[name], options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common base but Exception

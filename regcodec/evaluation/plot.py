@@ -20,6 +20,8 @@ from regcodec.files import atomic_path, refuse_existing
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito: told apart by people who see colours differently."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", ":")
+"""One for each time the colours are used up."""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "regcodec",
     "font.size": 10,
@@ -62,6 +64,7 @@ def write_plot(directory: Path, curves: Sequence[Sequence[Average]], *, title: s
                     [value for _, value in line],
                     color=COLOURS[index % len(COLOURS)],
                     marker=MARKERS[index % len(MARKERS)],
+                    linestyle=LINES[index // len(COLOURS) % len(LINES)],
                     markersize=4,
                     linewidth=1.6,
                     label=curve[0].codec,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from unittest import mock
 
@@ -27,7 +27,6 @@ from regcodec.bitstream.container import (
     Chunk,
     Layout,
     RgcFile,
-    read_rgc,
 )
 from regcodec.bitstream.fields import Reader, Varint
 from regcodec.codec import decoder
@@ -229,19 +228,3 @@ class Mutator:
             except RegcodecError:
                 return
         parts.chunks[tiles[0]] = SYMBOLS, found[0] + file.chunks[0].payload[CRC_BYTES:]
-
-
-def is_whole(data: bytes) -> bool:
-    """Return whether the container of `data` is intact."""
-    try:
-        read_rgc(data)
-    except RegcodecError:
-        return False
-    return True
-
-
-def with_size(data: bytes, width: int, height: int) -> bytes:
-    """Return an intact file that states another size."""
-    parts = parse(data)
-    assert parts is not None
-    return join(replace(parts, values={**parts.values, "width": width, "height": height}))

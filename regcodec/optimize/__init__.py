@@ -1,0 +1,1 @@
+"""Per-sample optimisation of latents at encode time, on a pack's network in torch; loaded only when asked for."""

@@ -1,0 +1,172 @@
+"""R + lambda D of a tile as a differentiable function of its latents, on the decoder exactly as the pack holds it.
+
+    v   [1, M, 4h, 4w]  g * y, in quantization steps          u   [1, N, h, w]  (z - median) / z_step
+    bits                estimated bits of z and y; a Gaussian of the context's scale and mean, floor 2^-24 as the tables
+    distortion          lambda * squared error of the window, in bits: the same unit as 8 * bytes of the file
+    values              [1, M, 4h, 4w]  symbol + mean of every element, in steps: what v may be replaced by
+
+The network is `training.restore`'s: h_s and the context in float with the weights of the integers. Gain, step of z,
+medians, thresholds and offsets are the pack's integers. A quantizer decides about symbols inside the walk, so that
+a context model goes on from what was decided, as the decoder will:
+
+    quantizer(v, mean, scale) -> symbols, bits of each
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regcodec.codec.model import Model
+from regcodec.exact.context import GROUPS
+from regcodec.training.networks.latents import LatentCodec, interval
+from regcodec.training.networks.res_context import ResContext
+from regcodec.training.scales import SCALES
+
+LEAST = 2.0**-24
+"""Least probability that a table has."""
+Quantizer = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The pixels that a tile is judged by, and the latents around it, which stay as they are."""
+
+    target: Tensor
+    """[1, 3, H, W] on 0..1."""
+    visible: Tensor
+    """[1, 1, H, W], 1 where the picture is and 0 in its padding."""
+    around: Tensor
+    """y_hat of the window, [1, M, H/16, W/16]; that of the core is replaced."""
+    core: tuple[slice, slice]
+    """Rows and columns of the core in `around`."""
+    grey: bool
+
+
+@dataclass(frozen=True)
+class Walked:
+    bits: Tensor
+    distortion: Tensor
+    values: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """R + lambda D in bits."""
+        return self.bits + self.distortion
+
+
+class Objective:
+    """A function of v and u; `bfloat16` for the synthesis alone."""
+
+    def __init__(
+        self, network: LatentCodec, model: Model, row: int, lambda_: float, window: Window, *, bfloat16: bool
+    ) -> None:
+        device = window.target.device
+        rate, entropy = model.rates.rate(row), model.entropy
+        self.network, self.window, self.bfloat16 = network, window, bfloat16
+        self.gain = rate.gain / (1 << entropy.gain_bits)
+        self.z_step = rate.z_step / (1 << entropy.z_bits)
+        self.medians = _column(entropy.medians / (1 << entropy.z_bits)).to(device)
+        self.error_bits = lambda_ * 255**2 / (1 if window.grey else 3)
+        """Bits for a squared error of one in one sample on 0..1."""
+        unit = 1 << entropy.parameter_bits
+        self.thresholds = torch.from_numpy(entropy.thresholds / unit).float().to(device)
+        self.offsets = torch.from_numpy(rate.offsets / unit).float().to(device) if rate.offsets.any() else None
+
+    def start(self, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return v and u of real latents [M, 4h, 4w] and [N, h, w]."""
+        return y[None] * self.gain, (z[None] - self.medians) / self.z_step
+
+    def latents(self, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y and z: the inverse of `start`."""
+        return v[0] / self.gain, (u * self.z_step + self.medians)[0]
+
+    def __call__(self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]) -> Walked:
+        z_hat = quantize_z(u) * self.z_step + self.medians
+        step = torch.full((1, 1, 1, 1), self.z_step, device=u.device)
+        bits = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
+        first = self.network.h_s(z_hat)
+        y_hat, values = torch.zeros_like(v), torch.zeros_like(v)
+        context = self.network.context if isinstance(self.network, ResContext) else None
+        entered = context.enter_z(first) if context else None
+        for place in range(GROUPS if context else 1):
+            parameters = first + context(entered, y_hat, place) if context and place else first
+            scale, mean = (parameters * self.gain).chunk(2, 1)
+            symbols, lengths = quantize_y(v, mean, scale)
+            decoded = symbols + mean
+            if context:
+                mask = self.network.masks[place].repeat(1, v.shape[2] // 2, v.shape[3] // 2)
+                symbols, lengths, decoded = symbols * mask, lengths * mask, decoded * mask
+            bits = bits + lengths.sum()
+            values = values + decoded.detach()
+            y_hat = y_hat + (decoded - self._moved(symbols, scale)) / self.gain
+        return Walked(bits, self.error_bits * self.squared_error(y_hat), values)
+
+    @torch.no_grad()
+    def rounded(self, v: Tensor, u: Tensor) -> float:
+        """Return R + lambda D in bits where every symbol is the nearest one, as the encoder decides."""
+        return self(v, u, nearest, rounded).total.item()
+
+    def squared_error(self, y_hat: Tensor) -> Tensor:
+        """Return the sum over the window, on 0..1, of y_hat in the core."""
+        whole = self.window.around.clone()
+        whole[:, :, self.window.core[0], self.window.core[1]] = y_hat
+        x_hat = self.synthesis(whole)
+        if self.window.grey:
+            return ((x_hat.mean(1, keepdim=True) - self.window.target[:, :1]).square() * self.window.visible).sum()
+        return ((x_hat - self.window.target).square() * self.window.visible).sum()
+
+    def synthesis(self, y_hat: Tensor) -> Tensor:
+        """Return x_hat on 0..1, clamped as pixels are."""
+        with torch.autocast(y_hat.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+            x_hat: Tensor = self.network.g_s(y_hat)
+        return x_hat.float().clamp(0, 1)
+
+    def _moved(self, symbols: Tensor, scale: Tensor) -> Tensor | float:
+        if self.offsets is None:
+            return 0.0
+        index = torch.bucketize(scale.detach(), self.thresholds, right=True)
+        return symbols.clamp(-1, 1) * self.offsets[index]
+
+
+def nearest(v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nearest symbols and their code lengths: the quantizer of the plain pass, without gradient."""
+    symbols = (v - mean).round()
+    return symbols, gaussian_bits(symbols, scale)
+
+
+def gaussian_bits(symbols: Tensor, scale: Tensor) -> Tensor:
+    """Return the code length of each symbol (real ones too) under a zero-mean Gaussian of `scale` over unit bins."""
+    away, width = symbols.abs(), scale.clamp(min=float(SCALES[0])) * 2**0.5
+    return code_length(0.5 * (torch.erfc((away - 0.5) / width) - torch.erfc((away + 0.5) / width)))
+
+
+def code_length(probability: Tensor) -> Tensor:
+    """Return -log2, at most 24 bits; below the floor the gradient still leads back to likely symbols."""
+    lengths: Tensor = -torch.log2(_Floor.apply(probability))
+    return lengths
+
+
+class _Floor(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, probability: Tensor) -> Tensor:
+        ctx.save_for_backward(probability)
+        return probability.clamp(min=LEAST)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (probability,) = ctx.saved_tensors
+        return gradient * ((probability >= LEAST) | (gradient < 0))
+
+
+def rounded(u: Tensor) -> Tensor:
+    """Return u rounded, with the gradient of u."""
+    return u + (u.round() - u).detach()
+
+
+def _column(values: Any) -> Tensor:
+    return torch.from_numpy(values).float().view(1, -1, 1, 1)

@@ -1,0 +1,127 @@
+"""The tiles of a picture, one after another: latents better than those of the plain pass.
+
+    tile: window of pixels, y_hat of the neighbours (optimised where they came before, else of the plain pass)
+          -> proximal steps -> annealing -> y, z of the core
+
+`effort.search` loads this file by name and codes what `Optimizer.tiles` yields with the exact path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from regcodec.codec.encoder import analyse, code_latents
+from regcodec.codec.model import Model
+from regcodec.codec.pixels import Pixels, to_planes
+from regcodec.codec.stopwatch import Stopwatch
+from regcodec.codec.transforms import Latent
+from regcodec.effort.levels import Level
+from regcodec.effort.search import Progress
+from regcodec.optimize.annealing import anneal
+from regcodec.optimize.objective import Objective, Window
+from regcodec.optimize.proximal import proximal
+from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.restore import restore_network
+
+SEED = 1
+_networks: dict[str, LatentCodec] = {}
+
+
+class Optimizer:
+    """Of one picture at one quality."""
+
+    def __init__(
+        self, pixels: Pixels, model: Model, row: int, lambda_: float, level: Level, progress: Progress | None
+    ) -> None:
+        if model.transforms.threads is not None:
+            torch.set_num_threads(model.transforms.threads)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = _network(model).to(self.device)
+        self.pixels, self.model, self.row, self.lambda_, self.level = pixels, model, row, lambda_, level
+        self.grid = model.grid(pixels.shape[1], pixels.shape[0])
+        self._progress = progress
+        self._done = 0
+        self._kept: dict[int, Latent] = {}
+
+    def tiles(self, plain: Iterator[tuple[Latent, Latent]]) -> Iterator[tuple[Latent, Latent]]:
+        """Yield z and y of each tile, made from those of the analysis transform."""
+        for tile, (z, y) in enumerate(plain):
+            yield self._better(tile, z, y)
+
+    def _better(self, tile: int, z: Latent, y: Latent) -> tuple[Latent, Latent]:
+        noise = torch.Generator(self.device).manual_seed(SEED + tile)
+        objective = Objective(
+            self.network, self.model, self.row, self.lambda_, self._window(tile), bfloat16=_has_bfloat16(self.device)
+        )
+        v, u = objective.start(torch.from_numpy(y).to(self.device), torch.from_numpy(z).to(self.device))
+        if self.level.proximal:
+            v, u = proximal(objective, v, u, self.level.proximal, noise, self._tick)
+        if self.level.annealing:
+            annealed = anneal(objective, v, u, self.level.annealing, noise, self._tick)
+            v, u = min((v, u), annealed, key=lambda latents: objective.rounded(*latents))
+        better_y, better_z = (t.cpu().numpy() for t in objective.latents(v, u))
+        if len(self.grid) > 1:
+            self._kept[tile] = self._decoded(better_z, better_y)
+        return better_z, better_y
+
+    def _window(self, tile: int) -> Window:
+        """Return what the decoder's synthesis sees when it makes this tile."""
+        grid, step = self.grid, self.model.latent_stride
+        box, core = grid.window(tile, self.model.tiling.synthesis_halo), grid.core(tile)
+        around = np.zeros((self.model.entropy.channels[1], box.height // step, box.width // step), np.float32)
+        self._kept = {t: y_hat for t, y_hat in self._kept.items() if t >= tile - grid.across - 1}
+        for source in grid.meeting(box):
+            if source == tile:
+                continue
+            if source not in self._kept:
+                self._kept[source] = self._decoded(*analyse(self.pixels, self.model, source))
+            theirs = grid.core(source)
+            part = theirs.shared(box)
+            around[:, *part.slices(box, step)] = self._kept[source][:, *part.slices(theirs, step)]
+        rows, columns = box.slices(grid.picture)
+        planes = to_planes(self.pixels[rows, columns], step)
+        planes = np.pad(planes, [(0, 0), (0, 0), *((0, n - have) for n, have in zip(
+            (box.height, box.width), planes.shape[2:], strict=True))], mode="edge")  # fmt: skip
+        visible = np.zeros((1, 1, box.height, box.width), np.float32)
+        visible[:, :, : self.pixels.shape[0] - box.y, : self.pixels.shape[1] - box.x] = 1
+        return Window(
+            target=self._tensor(planes),
+            visible=self._tensor(visible),
+            around=self._tensor(around[None]),
+            core=core.slices(box, step),
+            grey=self.pixels.ndim == 2,
+        )
+
+    def _decoded(self, z: Latent, y: Latent) -> Latent:
+        """Return y_hat of a tile's latents as the decoder will have it."""
+        symbols = code_latents(z, y, self.model, self.row, Stopwatch())
+        return self.model.y_hat(symbols[0], symbols[1], self.row)
+
+    def _tensor(self, array: npt.NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _tick(self) -> None:
+        self._done += 1
+        if self._progress:
+            each = self.level.annealing + (self.level.proximal + 1 if self.level.proximal else 0)
+            self._progress(self._done / (each * len(self.grid)))
+
+
+def _network(model: Model) -> LatentCodec:
+    """Return the pack's network, made once a process."""
+    if model.pack.id not in _networks:
+        _networks.clear()
+        _networks[model.pack.id] = restore_network(model.pack).requires_grad_(False)
+    return _networks[model.pack.id]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Return whether products in bfloat16 are made in hardware; emulated ones are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    capable = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(capable())

@@ -1,0 +1,211 @@
+"""Optimisation at encode time: never a worse file, symbols and rates of the exact path, and who needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import regcodec.effort.levels
+from regcodec.bitstream.container import read_rgc
+from regcodec.codec.decoder import decode_pixels
+from regcodec.codec.encoder import analyse, code_latents, encode_pixels
+from regcodec.codec.model import Model
+from regcodec.codec.stopwatch import Stopwatch
+from regcodec.codec.target import Target
+from regcodec.codec.tiles import Tiling
+from regcodec.effort.levels import LEVELS, Level
+from regcodec.effort.search import cost, encode_with_effort
+from regcodec.errors import RegcodecError, UsageError
+from regcodec.optimize.annealing import anneal
+from regcodec.optimize.objective import Objective, nearest, rounded
+from regcodec.optimize.picture import Optimizer
+from regcodec.optimize.proximal import Proximal, proximal
+from tests.images import noise, render
+
+PICTURES = (
+    render(1, 128, 96),
+    render(2, 70, 50),
+    render(3, 64, 64, grey=True),
+    noise(4, 64, 64),
+    render(5, 1, 1),
+    np.full((40, 90, 3), 128, np.uint8),
+)
+
+
+def objective_of(pixels: np.ndarray, model: Model, row: int) -> tuple[Objective, torch.Tensor, torch.Tensor]:
+    """Return the objective of a picture of one tile and the plain pass's v and u."""
+    optimizer = Optimizer(pixels, model, row, model.rates.lambda_of(row), LEVELS[4], None)
+    z, y = analyse(pixels, model, 0)
+    window = optimizer._window(0)
+    objective = Objective(optimizer.network, model, row, optimizer.lambda_, window, bfloat16=False)
+    return objective, *objective.start(torch.from_numpy(y), torch.from_numpy(z))
+
+
+@pytest.mark.parametrize("quality", [1.0, 4.0])
+@pytest.mark.parametrize("effort", [1, 3, 4, 5])
+def test_no_effort_gives_a_worse_file(model: Model, effort: int, quality: float) -> None:
+    lambda_ = model.rates.lambda_of(model.rates.row(quality))
+    for pixels in PICTURES:
+        plain = encode_pixels(pixels, model, quality)
+        found = encode_with_effort(pixels, model, quality, effort=effort)
+        assert cost(found, pixels, model, lambda_) <= cost(plain, pixels, model, lambda_)
+        assert read_rgc(found).quality == read_rgc(plain).quality
+
+
+def test_efforts_pay_on_pictures_that_have_something_to_gain(model: Model) -> None:
+    lambda_ = model.rates.lambda_of(model.rates.row(4.0))
+    costs = [
+        np.mean([cost(encode_with_effort(p, model, 4.0, effort=e), p, model, lambda_) for p in PICTURES[:2]])
+        for e in (0, 3, 4, 6)
+    ]
+    assert costs[0] > costs[1] > costs[2] > costs[3]
+
+
+def test_annealing_lowers_what_it_anneals(model: Model) -> None:
+    objective, v, u = objective_of(PICTURES[0], model, 2)
+    better_v, better_u = anneal(objective, v, u, 150, torch.Generator().manual_seed(1))
+    assert objective.rounded(better_v, better_u) < objective.rounded(v, u)
+
+
+def test_effort_0_is_the_plain_pass(model: Model) -> None:
+    for pixels in PICTURES:
+        assert encode_with_effort(pixels, model, 3.0, effort=0) == encode_pixels(pixels, model, 3.0)
+
+
+@pytest.mark.parametrize("pixels", PICTURES[:4])
+def test_torch_and_the_exact_path_agree_on_symbols_rate_and_pixels(model: Model, pixels: np.ndarray) -> None:
+    row = 1
+    objective, v, u = objective_of(pixels, model, row)
+    with torch.no_grad():
+        walked = objective(v, u, nearest, rounded)
+    z, y = analyse(pixels, model, 0)
+    z_symbols, y_symbols, _ = code_latents(z, y, model, row, Stopwatch())
+    bits = model.z_tables.ideal_bits(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row))
+    means = np.zeros(y.shape)
+    for where, mean, tables in model.walk(z_symbols, y_symbols, row):
+        bits += model.y_tables.ideal_bits(y_symbols[where], tables)
+        means[where] = mean / (1 << model.entropy.parameter_bits)
+    assert np.array_equal(u.round()[0].numpy(), z_symbols)
+    assert np.abs(walked.values[0].numpy() - (y_symbols + means)).max() < 0.01
+    assert walked.bits.item() == pytest.approx(bits, rel=0.005, abs=4)
+    decoded = decode_pixels(encode_pixels(pixels, model, model.rates.qualities[row]), model)
+    squared = np.square(decoded.astype(float) - pixels).mean()
+    samples = pixels.shape[0] * pixels.shape[1]
+    assert walked.distortion.item() == pytest.approx(
+        model.rates.lambda_of(row) * squared * samples, rel=0.05, abs=samples * 0.002
+    )
+
+
+def test_the_symbols_that_optimisation_chose_are_those_in_the_file(model: Model) -> None:
+    row, pixels = 2, PICTURES[0]
+    objective, v, u = objective_of(pixels, model, row)
+    v, u = proximal(objective, v, u, 6, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        walked = objective(v, u, nearest, rounded)
+    y, z = objective.latents(v, u)
+    z_symbols, y_symbols, _ = code_latents(z.numpy(), y.numpy(), model, row, Stopwatch())
+    assert np.array_equal(u.round()[0].numpy(), z_symbols)
+    assert (walked.values - v).abs().max() < 0.01  # rounding moves nothing: they are symbols already
+    y_hat = model.y_hat(z_symbols, y_symbols, row)
+    assert np.abs(y_hat - y.numpy()).max() < 0.02
+
+
+def test_offsets_and_steps_of_z_are_those_of_the_decoder(model: Model) -> None:
+    offsets = np.full_like(model.rates.offsets, 1 << model.entropy.parameter_bits - 3)  # an eighth of a step
+    moved = replace(model, rates=replace(model.rates, offsets=offsets, z_steps=model.rates.z_steps * 2))
+    pixels, row = PICTURES[0], 2
+    objective, v, u = objective_of(pixels, moved, row)
+    seen = []
+    objective.squared_error = lambda y_hat: seen.append(y_hat) or y_hat.sum()  # type: ignore[method-assign]
+    with torch.no_grad():
+        objective(v, u, nearest, rounded)
+    z_symbols, y_symbols, _ = code_latents(*analyse(pixels, moved, 0), moved, row, Stopwatch())
+    assert np.array_equal(u.round()[0].numpy(), z_symbols)
+    differences = np.abs(seen[0][0].numpy() - moved.y_hat(z_symbols, y_symbols, row))
+    assert (differences > 0.01).sum() <= 2  # of 768: a value half-way between symbols may fall on either side
+
+
+def test_tiles_are_optimised_with_their_neighbours(model: Model) -> None:
+    tiled = replace(model, tiling=Tiling(whole=0, core=64, analysis_halo=64, synthesis_halo=32))
+    pixels = render(6, 150, 130)
+    lambda_ = model.rates.lambda_of(2)
+    plain = encode_pixels(pixels, tiled, 4.0)
+    found = encode_with_effort(pixels, tiled, 4.0, effort=4)
+    assert len(read_rgc(found).chunks) == len(tiled.grid(150, 130)) == 9
+    assert cost(found, pixels, tiled, lambda_) < cost(plain, pixels, tiled, lambda_)
+
+
+def test_equal_calls_give_equal_bytes(model: Model) -> None:
+    first, second = (encode_with_effort(PICTURES[1], model, 4.0, effort=4) for _ in range(2))
+    assert first == second
+
+
+def test_a_proposal_that_nothing_pays_for_keeps_the_nearest_symbol() -> None:
+    quantizer = Proximal(torch.tensor(1e6), 0.0, torch.Generator())
+    v, scale = torch.linspace(-3, 3, 50), torch.full((50,), 0.5)
+    assert torch.equal(quantizer(v, torch.zeros(50), scale)[0].round(), v.round())
+    cheap = Proximal(torch.tensor(1e-6), 0.0, torch.Generator())
+    assert cheap(torch.tensor([1.4]), torch.zeros(1), torch.tensor([0.2]))[0].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_every_effort_tells_its_progress_to_the_end(model: Model) -> None:
+    for effort in (1, 4):
+        told: list[float] = []
+        encode_with_effort(PICTURES[1], model, 3.0, effort=effort, progress=told.append)
+        assert told == sorted(told)
+        assert told[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("target", [Target(size=700), Target(bpp=1.0), Target(psnr=19.5)])
+def test_targets_are_met_and_not_by_a_worse_file(model: Model, target: Target) -> None:
+    pixels = PICTURES[0]
+    plain, found = (encode_with_effort(pixels, model, target, effort=e) for e in (0, 4))
+    psnr = [
+        10 * np.log10(255**2 / np.square(decode_pixels(d, model).astype(float) - pixels).mean()) for d in (plain, found)
+    ]
+    if target.psnr is not None:
+        assert psnr[1] >= target.psnr
+        assert len(found) <= len(plain)
+    else:
+        limit = target.size or target.bpp * pixels.shape[0] * pixels.shape[1] / 8
+        assert len(found) <= limit
+        assert psnr[1] >= psnr[0]
+
+
+def test_low_efforts_need_no_torch_and_high_ones_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, model: Model
+) -> None:
+    monkeypatch.setattr(regcodec.effort.levels, "find_spec", lambda name: None)
+    encode_with_effort(PICTURES[4], model, 3.0, effort=3)
+    with pytest.raises(
+        RegcodecError, match=r'^effort 4 needs torch, compressai, onnx: .* pip install "regcodec\[train\]"$'
+    ):
+        encode_with_effort(PICTURES[4], model, 3.0, effort=4)
+
+
+def test_low_efforts_leave_torch_alone(python: Callable[[str], str], tmp_path: Path) -> None:
+    Image.fromarray(PICTURES[1]).save(tmp_path / "a.png")
+    code = (
+        f"import regcodec, sys; regcodec.encode({str(tmp_path / 'a.png')!r}, model='tiny', effort=3); "
+        "print([n for n in ('torch', 'compressai', 'regcodec.training', 'regcodec.optimize') if n in sys.modules])"
+    )
+    assert python(code) == "[]\n"
+
+
+@pytest.mark.parametrize("effort", [-1, 10, True])
+def test_other_efforts_are_refused(model: Model, effort: int) -> None:
+    with pytest.raises(UsageError, match="a whole number from 0 to 9"):
+        encode_with_effort(PICTURES[1], model, 3.0, effort=effort)
+
+
+def test_levels_rise() -> None:
+    work = [(level.annealing, level.proximal, len(level.weights) if not level.needs_torch else 0) for level in LEVELS]
+    assert work == sorted(work)
+    assert len(set(work)) == len(LEVELS)
+    assert LEVELS[0] == Level()
