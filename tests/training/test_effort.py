@@ -209,3 +209,19 @@ def test_levels_rise() -> None:
     assert work == sorted(work)
     assert len(set(work)) == len(LEVELS)
     assert LEVELS[0] == Level()
+
+
+@pytest.mark.parametrize("effort", [1, 3])
+def test_quick_efforts_work_with_a_masked_context(effort: int, golden: Path) -> None:
+    model = Model.open(golden / "masked" / "tiny-autoregressive.rgm", threads=1)
+    pixels = render(3, 70, 50)
+    found = encode_with_effort(pixels, model, 4.0, effort=effort)
+    lambda_ = model.rates.lambda_of(model.rates.row(4.0))
+    plain = encode_pixels(pixels, model, 4.0)
+    assert cost(found, pixels, model, lambda_) <= cost(plain, pixels, model, lambda_)
+
+
+def test_the_optimiser_refuses_a_context_it_does_not_know(golden: Path) -> None:
+    model = Model.open(golden / "masked" / "tiny-autoregressive.rgm", threads=1)
+    with pytest.raises(UsageError, match="does not know the context of autoregressive packs"):
+        encode_with_effort(render(3, 64, 64), model, 4.0, effort=4)
