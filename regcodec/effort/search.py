@@ -60,8 +60,8 @@ def encode_with_effort(
     refuse_without_extra(effort)
     if level.needs_torch and isinstance(model.entropy, ExactAutoregressive):
         raise UsageError(
-            f"effort {effort}: the optimiser does not know the context of {model.pack.codec['architecture']} packs such "
-            f"as {model.name}; take an effort of 0 to 3."
+            f"effort {effort}: the optimiser does not know the context of {model.pack.codec['architecture']} packs "
+            f"like {model.name}; take an effort of 0 to 3."
         )
     clock = clock or Stopwatch()
     refuse_size(pixels.shape[1], pixels.shape[0], max_pixels)
