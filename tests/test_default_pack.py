@@ -1,4 +1,4 @@
-"""Every quality of the default pack on photographs: size and PSNR rise with q, over the joints of the coarse tables too.
+"""Every quality of the default pack on photographs: size and PSNR rise with q, over the joints of coarse tables too.
 
 Images: `skimage.data.astronaut()`, public domain (NASA); `coffee()` and `chelsea()`, CC0.
 """
