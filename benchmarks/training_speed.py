@@ -1,8 +1,10 @@
 """Training images per second with and without the regularizer, steps interleaved on the same data.
 
-    python benchmarks/training_speed.py FOLDER [--steps 30] [--width 64 --latent-width 192 --crop 256 --batch 8]
+    python benchmarks/training_speed.py FOLDER [--arch hyperprior --steps 30]
+        [--width 64 --latent-width 192 --crop 256 --batch 8]
 
-The paper's figure for this model is a ratio of 1.195 in training time (papers/regularizer.txt, table 2).
+The paper's ratios of training time are 1.195, 1.113 and 1.015 for hyperprior, autoregressive and attention
+(papers/regularizer.txt, table 2).
 """
 
 from __future__ import annotations
@@ -29,11 +31,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache", type=Path, default=default_cache_dir())
+    parser.add_argument("--arch", default="hyperprior")
     parser.add_argument("--steps", type=int, default=30)
     for name, value in (("width", 64), ("latent-width", 192), ("crop", 256), ("batch", 8)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
-    shape = {"width": options.width, "latent_width": options.latent_width, "crop": options.crop, "batch": options.batch}
+    shape = {"arch": options.arch, "width": options.width, "crop": options.crop, "batch": options.batch}
+    if options.arch != "attention":
+        shape["latent_width"] = options.latent_width
     common = {"rates": "0.0018,0.0035,0.0067,0.013", **shape}
     configs = {
         "vanilla": training_config("modern", **common),

@@ -105,6 +105,6 @@ def test_a_set_has_a_row_for_each_anchor_and_the_mean_gives_each_set_the_same_we
     assert (near.set, near.anchor, near.images) == ("mean", "anchor", 3)
     assert near.bd_rate_psnr == pytest.approx((-50 - 20) / 2)
     assert near.bpp == pytest.approx((rows[0].bpp + rows[2].bpp) / 2)
-    assert (far_mean.bd_rate_psnr, rows[1].bd_psnr) == (None, None)
+    assert (far_mean.bd_rate_psnr, rows[1].bd_rate_psnr) == (None, None)
     (alone,) = set_figures("one", average(curve("a", 1)), [])
     assert (alone.anchor, alone.bd_rate_psnr) == (None, None)
