@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -55,8 +56,6 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """A process between: Linux counts the memory of the one that starts another as the other's."""
 QUALITY = 3.0
 COMPARED = (2304, 1536)
-REACH = 2
-"""Elements of y on each side that a pixel may depend on."""
 
 
 class Cost(NamedTuple):
@@ -70,7 +69,8 @@ class Cost(NamedTuple):
 @click.option("--part", type=click.Choice(["speed", "tiles"]))
 @click.option("--rounds", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--sizes", default=SIZES, show_default=True)
-def main(images: Path, model: str | None, part: str | None, rounds: int, sizes: str) -> None:
+@click.option("--qualities", help="Of the part tiles  [default: all that the pack was trained for]")
+def main(images: Path, model: str | None, part: str | None, rounds: int, sizes: str, qualities: str | None) -> None:
     """Measure, and print tables."""
     measured = [(int(width), int(height)) for width, height in (size.split("x") for size in sizes.split(","))]
     pack = find_pack(model)
@@ -78,7 +78,8 @@ def main(images: Path, model: str | None, part: str | None, rounds: int, sizes: 
     if part != "tiles":
         most = speed(pack, photographs, rounds, measured)
     if part != "speed":
-        tiles(Model.open(pack, threads=1), photographs)
+        opened = Model.open(pack, threads=1)
+        tiles(opened, photographs, [float(q) for q in qualities.split(",")] if qualities else opened.qualities)
     if part != "tiles" and most > LIMIT:
         raise SystemExit(f"{most >> 20} MiB resident, over {LIMIT >> 20}")
 
@@ -113,7 +114,7 @@ def speed(pack: Path, photographs: list[Pixels], rounds: int, sizes: list[tuple[
     return max(cost.peak for runs in costs.values() for cost in runs)
 
 
-def tiles(model: Model, photographs: list[Pixels]) -> None:
+def tiles(model: Model, photographs: list[Pixels], qualities: Sequence[float]) -> None:
     """Print BD-rate and differing pixels of tiled against untiled."""
     untiled = replace(model, tiling=Tiling(whole=LARGEST_TILE))
     width, height = COMPARED
@@ -126,7 +127,7 @@ def tiles(model: Model, photographs: list[Pixels]) -> None:
     )
     print("|---|---|---|---|---|")
     for name, pixels in pictures.items():
-        files = [[encode_pixels(pixels, m, q) for q in model.qualities] for m in (model, untiled)]
+        files = [[encode_pixels(pixels, m, q) for q in qualities] for m in (model, untiled)]
         decoded = [[decode_pixels(data, m) for data in row] for m, row in zip((model, untiled), files, strict=True)]
         rates = [[len(data) for data in row] for row in files]
         quality = [[psnr(pixels, picture) for picture in row] for row in decoded]
@@ -155,9 +156,10 @@ def _agreement(
 ) -> tuple[float, float]:
     """Return the share of places of y_hat that agree, and of the pixels that see only such, those within one level."""
     agree = (_latent(tiled, coded) == _latent(untiled, coded_whole)).all(axis=0)
-    padded = np.pad(agree, REACH, constant_values=True)
-    seen = np.lib.stride_tricks.sliding_window_view(padded, (2 * REACH + 1, 2 * REACH + 1)).all(axis=(2, 3))
     step = tiled.latent_stride
+    reach = tiled.tiling.synthesis_halo // step  # elements of y on each side that a pixel may depend on
+    padded = np.pad(agree, reach, constant_values=True)
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1)).all(axis=(2, 3))
     mask = seen.repeat(step, axis=0).repeat(step, axis=1)[: pixels.shape[0], : pixels.shape[1]]
     difference = np.abs(pixels.astype(np.int16) - pixels_whole.astype(np.int16)).max(axis=2)
     return float(agree.mean()), float((difference[mask] <= 1).mean())
