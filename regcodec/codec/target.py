@@ -3,13 +3,14 @@
 size   the highest quality whose file has at most so many bytes, everything included
 psnr   the lowest quality that reaches so many dB, of the pixels as a decoder gives them
 
-Both are nearly straight in the row of the quality table (the logarithm of the size is), so the search is regula falsi
-between the ends of what is known; it ends when two neighbouring rows lie on either side.
+Both are nearly straight in the row of the quality table (the logarithm of the size is), so the search goes along the
+line through the last trials, from where pictures are on average; it ends when two neighbouring rows lie on either side.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,11 @@ from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.transforms import Latent
 from regcodec.config import DEFAULT_QUALITY
 from regcodec.errors import UsageError
+
+TYPICAL = {"bpp": (0.215, 0.312), "psnr": (28.6, 1.56)}
+"""Where the search begins: at q 1, and the rise of a unit of q (of the logarithm of bpp); `res-context` on Kodak."""
+PATIENCE = 12
+"""Trials along lines; then the interval is halved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +117,8 @@ def encode_to_target(
     trials = _Trials(pixels, seen, model, extras, clock or Stopwatch(), max_pixels)
     table = model.rates.qualities
     if target.psnr is not None:
-        row = first_reaching(trials.psnr, len(table), target.psnr)
+        at_one, rise = TYPICAL["psnr"]
+        row = _search(trials.psnr, model, target.psnr, (target.psnr - at_one) / rise, rise)
         if row is None:
             best = trials.psnr(len(table) - 1)
             raise UsageError(f"{target.psnr:g} dB is out of reach: q {table[-1]:g} of {model.name} has {best:.2f} dB.")
@@ -121,7 +128,9 @@ def encode_to_target(
     def excess(row: int) -> float:
         return math.log((len(trials.file(row)) - 0.5) / limit) if limit else math.inf
 
-    too_large = first_reaching(excess, len(table), 0.0)
+    at_one, rise = TYPICAL["bpp"]
+    bpp = max(8 * limit / (width * height), 1e-9)
+    too_large = _search(excess, model, 0.0, math.log(bpp / at_one) / rise, rise)
     if too_large == 0:
         least = len(trials.file(0))
         raise UsageError(
@@ -131,32 +140,37 @@ def encode_to_target(
     return trials.file(len(table) - 1 if too_large is None else too_large - 1)
 
 
-def first_reaching(value: Callable[[int], float], rows: int, wanted: float) -> int | None:
+def _search(value: Callable[[int], float], model: Model, wanted: float, above_one: float, rise: float) -> int | None:
+    """Search the rows of a pack from the guess q = 1 + `above_one`, with `rise` for a unit of q."""
+    table = model.rates.qualities
+    start = bisect_left(table, 1 + above_one)
+    per_q = max((len(table) - 1) / max(table[-1] - table[0], 1e-9), 1.0)
+    return first_reaching(value, len(table), wanted, start=start, slope=rise / per_q)
+
+
+def first_reaching(
+    value: Callable[[int], float], rows: int, wanted: float, *, start: float = 0.0, slope: float = 1.0
+) -> int | None:
     """Return a row at or above `wanted` whose lower neighbour, if there is one, is below; None where the last is below.
 
-    `value` rises with the row, but for small dips.
+    `value` rises with the row, but for small dips. `start` is a first guess of the row, `slope` of the rise of a row.
     """
-    known = {0: value(0)}
-    if known[0] >= wanted:
-        return 0
-    if rows == 1:
-        return None
-    known[rows - 1] = value(rows - 1)
-    if known[rows - 1] < wanted:
-        return None
-    low, high = 0, rows - 1
+    low, high = -1, rows
+    known: dict[int, float] = {}
+    place = start
     while high - low > 1:
-        guess = _crossing(known, low, high, wanted)
-        known[guess] = value(guess)
-        low, high = (low, guess) if known[guess] >= wanted else (guess, high)
-    return high
+        row = min(max(math.ceil(place), low + 1), high - 1)
+        known[row] = value(row)
+        low, high = (low, row) if known[row] >= wanted else (row, high)
+        place = _crossing(known, row, wanted, slope) if len(known) < PATIENCE else (low + high) / 2
+    return high if high < rows else None
 
 
-def _crossing(known: dict[int, float], low: int, high: int, wanted: float) -> int:
-    """Return where the straight line between the ends meets `wanted`, a little towards the farther end."""
-    span = high - low
-    share = (wanted - known[low]) / (known[high] - known[low]) if math.isfinite(known[high]) else 0.5
-    margin = max(1.0, 0.02 * span)
-    place = share * span
-    place += margin if place < span / 2 else -margin
-    return low + min(max(round(place), 1), span - 1)
+def _crossing(known: dict[int, float], row: int, wanted: float, slope: float) -> float:
+    """Return where a straight line through the last trial and the one nearest to it meets `wanted`."""
+    others = [other for other in known if other != row]
+    if others:
+        nearest = min(others, key=lambda other: abs(other - row))
+        slope = (known[nearest] - known[row]) / (nearest - row)
+    missing = wanted - known[row]
+    return row + missing / slope if slope > 0 and math.isfinite(missing / slope) else row + math.copysign(1, missing)
