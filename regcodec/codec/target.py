@@ -114,7 +114,12 @@ def encode_to_target(
     """
     height, width = pixels.shape[:2]
     refuse_size(width, height, max_pixels)
-    trials = _Trials(pixels, seen, model, extras, clock or Stopwatch(), max_pixels)
+    with model.entropy.remembering():
+        return _best(_Trials(pixels, seen, model, extras, clock or Stopwatch(), max_pixels), target)
+
+
+def _best(trials: _Trials, target: Target) -> bytes:
+    model, (height, width) = trials.model, trials.pixels.shape[:2]
     table = model.rates.qualities
     if target.psnr is not None:
         at_one, rise = TYPICAL["psnr"]

@@ -16,7 +16,9 @@ Source: DESIGN section 4; the network is CompressAI's h_s (Minnen, Balle, Toderi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -123,7 +125,28 @@ class ExactHyperprior:
         scales, means = np.split(self._gained(self._hyper_synthesis(z_symbols, rate), rate), 2)
         return means, self._indices(scales)
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Keep the result of h_s for the last z while inside: for one latent coded at several rates."""
+        self._remembered.append((b"", np.empty(0)))
+        try:
+            yield
+        finally:
+            self._remembered.clear()
+
+    @cached_property
+    def _remembered(self) -> list[tuple[bytes, Activations]]:
+        return []
+
     def _hyper_synthesis(self, z_symbols: npt.NDArray[np.int32], rate: Rate) -> Activations:
+        if not self._remembered:
+            return self._run_layers(z_symbols, rate)
+        key = rate.z_step.to_bytes(8, "little") + repr(z_symbols.shape).encode() + z_symbols.tobytes()
+        if self._remembered[-1][0] != key:
+            self._remembered[-1] = key, self._run_layers(z_symbols, rate)
+        return self._remembered[-1][1]
+
+    def _run_layers(self, z_symbols: npt.NDArray[np.int32], rate: Rate) -> Activations:
         a: Activations = z_symbols.astype(np.float64) * rate.z_step + self.medians[:, None, None]
         for layer in self.layers:
             a = layer(a)
