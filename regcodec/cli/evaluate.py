@@ -208,6 +208,9 @@ def _can_plot() -> bool:
 
 def _numbers(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.replace(",", " ").split())
+        found = tuple(dict.fromkeys(float(part) for part in text.replace(",", " ").split()))
     except ValueError:
-        raise UsageError(f"--qualities {text}: give numbers, separated by commas.") from None
+        found = ()
+    if not found:
+        raise UsageError(f"--qualities {text}: give numbers, separated by commas.")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -20,7 +21,10 @@ class _Size(click.ParamType):
         found = _FORM.fullmatch(str(value).strip())
         if found is None:
             self.fail(f"{value!r} is no size; write 40000, 40KB or 64KiB.", param, ctx)
-        return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
+        size = float(found[1]) * _UNITS[(found[2] or "").lower()]
+        if not math.isfinite(size):
+            self.fail("no file is so large.", param, ctx)
+        return int(size)
 
 
 SIZE = _Size()

@@ -50,6 +50,17 @@ def read_archive(file: IO[bytes], *, most: int, comment: int = 0) -> tuple[dict[
         raise DamagedFileError(f"{error}.") from error
 
 
+def integers(
+    arrays: dict[str, npt.NDArray[Any]], name: str, dtype: type[np.integer[Any]], *, axes: int = 1
+) -> npt.NDArray[Any]:
+    """Return a stored array of integers in a type that holds each of them."""
+    stored = arrays[name]
+    row = stored.astype(dtype)
+    if stored.ndim != axes or stored.dtype.kind not in "iu" or not np.array_equal(row, stored):
+        raise DamagedFileError(f"the pack's {name} is not a list of integers in range.")
+    return row
+
+
 def read_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an uncompressed .npz file of numbers in C order; anything else is a `DamagedFileError`."""
     members, _ = read_archive(io.BytesIO(data), most=MOST_ARRAYS)

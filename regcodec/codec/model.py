@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regcodec.codec.archive import integers
 from regcodec.codec.pack import Pack, read_pack
 from regcodec.codec.rates import Rates
 from regcodec.codec.tiles import Grid, Tiling
@@ -55,7 +56,7 @@ class Model:
         try:
             model = _assemble(pack, threads)
             model._validate()
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             raise DamagedFileError(f"the pack is not well formed ({error!r}).") from error
         return model
 
@@ -129,8 +130,8 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
     constants = pack.codec["entropy"]
     common: dict[str, Any] = {
         "layers": _layers(arrays, "layer", constants["layers"]),
-        "medians": _row(arrays, "medians", np.int64),
-        "thresholds": _row(arrays, "thresholds", np.int64),
+        "medians": integers(arrays, "medians", np.int64),
+        "thresholds": integers(arrays, "thresholds", np.int64),
         **{name: int(constants[name]) for name in ("z_bits", "parameter_bits", "gain_bits")},
     }
     entropy = ExactHyperprior(**common)
@@ -145,9 +146,9 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
         entropy = ExactAutoregressive(**common, context=masked)
     tables = {
         kind: FrequencyTables(
-            _row(arrays, f"{kind}_frequencies", np.uint32),
-            _row(arrays, f"{kind}_lengths", np.int32),
-            _row(arrays, f"{kind}_lows", np.int32),
+            integers(arrays, f"{kind}_frequencies", np.uint32),
+            integers(arrays, f"{kind}_lengths", np.int32),
+            integers(arrays, f"{kind}_lows", np.int32),
         )
         for kind in ("y", "z")
     }
@@ -167,17 +168,8 @@ def _layer(arrays: dict[str, npt.NDArray[Any]], name: str, spec: dict[str, Any])
     return IntegerLayer(
         kind=spec["kind"],
         weight=arrays[f"{name}_weight"],
-        bias=_row(arrays, f"{name}_bias", np.int64),
-        shift=_row(arrays, f"{name}_shift", np.int64),
+        bias=integers(arrays, f"{name}_bias", np.int64),
+        shift=integers(arrays, f"{name}_shift", np.int64),
         limit=int(spec["limit"]),
         slope=None if spec["slope"] is None else (int(spec["slope"][0]), int(spec["slope"][1])),
     )
-
-
-def _row(arrays: dict[str, npt.NDArray[Any]], name: str, dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
-    """Return a stored list of integers in a type that holds each of them."""
-    stored = arrays[name]
-    row = stored.astype(dtype)
-    if stored.ndim != 1 or stored.dtype.kind not in "iu" or not np.array_equal(row, stored):
-        raise DamagedFileError(f"the pack's {name} is not a list of integers in range.")
-    return row

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regcodec.codec.archive import integers
 from regcodec.codec.pack import Pack
 from regcodec.config import lambda_of_quality
 from regcodec.errors import DamagedFileError, UsageError
@@ -50,10 +51,12 @@ class Rates:
             unit = 1 << int(pack.codec["entropy"]["z_bits"])
             entries, offsets = np.zeros(len(gains), np.int64), np.zeros((1, y_tables), np.int64)
             return cls(pack.name, trained, trained, gains, entries, np.array([unit]), offsets, z_channels)
-        gains = arrays["gains"].astype(np.int64)
-        first, per_q = float(grid["first"]), int(grid["per_q"])
+        first, per_q = grid["first"], grid["per_q"]
+        if type(first) not in (int, float) or type(per_q) is not int or per_q < 1 or not trained:
+            raise DamagedFileError("the pack's quality table is not well formed.")
+        gains, entries, z_steps = (integers(arrays, name, np.int64) for name in ("gains", "entries", "z_steps"))
+        offsets = integers(arrays, "offsets", np.int64, axes=2)
         qualities = tuple(round(first + i / per_q, 6) for i in range(len(gains)))
-        entries, z_steps, offsets = (arrays[name].astype(np.int64) for name in ("entries", "z_steps", "offsets"))
         nearest = tuple(min(qualities, key=lambda value: abs(value - q)) for q in trained)
         return cls(pack.name, qualities, nearest, gains, entries, z_steps, offsets, z_channels)
 

@@ -30,6 +30,8 @@ from regcodec.errors import UsageError
 
 TYPICAL = {"bpp": (0.215, 0.312), "psnr": (28.6, 1.56)}
 """Where the search begins: at q 1, and the rise of a unit of q (of the logarithm of bpp); `res-context` on Kodak."""
+LARGEST = 1e15
+"""No target is so large."""
 PATIENCE = 12
 """Trials along lines; then the interval is halved."""
 
@@ -47,7 +49,7 @@ class Target:
 
     def __post_init__(self) -> None:
         given = [value for value in (self.size, self.bpp, self.psnr) if value is not None]
-        if len(given) != 1 or not (given[0] > 0 and math.isfinite(given[0])):
+        if len(given) != 1 or not 0 < given[0] < LARGEST:
             raise UsageError("a target is one size, bpp or PSNR, above 0.")
 
 

@@ -118,10 +118,10 @@ class Search:
             at_row = self._file(row, iter(self._latents))
             if self._meets(found, target, seen) and self._better(found, best, target, seen):
                 best = found
-            shifted = self._shifted(target, at_row, found, seen)
             try:
+                shifted = self._shifted(target, at_row, found, seen)
                 again = encode_plain(self.pixels, self.model, shifted, seen=seen, max_pixels=self.pixels.size)
-            except UsageError:  # the pack's rates end before
+            except UsageError:  # the pack's rates end before, or both files are exact
                 break
             row = read_rgc(again, every_tile=False).quality
         return best
@@ -166,7 +166,8 @@ class Search:
     def _psnr(self, data: bytes, seen: npt.NDArray[np.bool_] | None) -> float:
         decoded = decode_pixels(data, self.model, max_pixels=self.pixels.size)
         error = np.square(np.subtract(decoded, self.pixels, dtype=np.float32))
-        mean = float((error if seen is None else error[seen]).mean(dtype=np.float64))
+        counted = error if seen is None else error[seen]
+        mean = float(counted.mean(dtype=np.float64)) if counted.size else 0.0
         return 10 * float(np.log10(255**2 / mean)) if mean else float("inf")
 
 

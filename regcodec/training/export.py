@@ -25,7 +25,7 @@ from regcodec.codec.encoder import encode_pixels, encode_symbols
 from regcodec.codec.model import Model
 from regcodec.codec.pack import FORMAT, SUFFIX, TRAINING_ONLY, Pack, pack_bytes, pack_id
 from regcodec.codec.stopwatch import Stopwatch
-from regcodec.config import TrainConfig, quality_of_lambda
+from regcodec.config import quality_of_lambda
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import refuse_existing, write_atomically
 from regcodec.training.checkpoint import checkpoint_network
@@ -69,9 +69,9 @@ class Check:
 
 def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: Console) -> Pack:
     """Write the pack of a checkpoint to `target` and return it; refuse when integers cost more than 1 %."""
-    network, config, state = checkpoint_network(checkpoint)
+    network, _, state = checkpoint_network(checkpoint)
     images = [image.contiguous() for image in state["calibration"]]
-    return export_network(network, images, _origin(config, state), target, force=force, console=console)
+    return export_network(network, images, _origin(state), target, force=force, console=console)
 
 
 def export_network(
@@ -208,9 +208,10 @@ def _pack(members: dict[str, bytes], name: str) -> Pack:
     return Pack(name, pack_id(members), json.loads(members["codec.json"]), {}, members)
 
 
-def _origin(config: TrainConfig, state: dict[str, Any]) -> dict[str, Any]:
+def _origin(state: dict[str, Any]) -> dict[str, Any]:
     return {
-        "training": {**config.to_dict(), "finished_steps": state["step"], "data": state["data"]},
+        "training": {**state["config"], "finished_steps": state["step"], "data": state["data"]},
+        "init": state.get("init"),
         "validation": state["validation"],
     }
 

@@ -4,10 +4,11 @@
     hyper analysis  y [1, M, 4h, 4w] -> z [1, Z, h, w]
     synthesis       y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
 
-Weights are in half precision; those of the hyper analysis, whose output is rounded coarsely, and of residual branches
-have 8 bits and a scale for each output channel. Initializers keep the names of CompressAI's state dict (g_a.0.weight,
-..., g_a.1.beta, g_a.1.gamma), with beta and gamma as the normalisation uses them. Equal weights give equal bytes:
-nothing of the exporter's own (names, traces) is kept.
+Weights are in half precision; those of the hyper analysis, whose output is rounded coarsely, and of the 1x1 layers in
+residual blocks have 8 bits and a scale for each output channel. (With 8 bits the 3x3 layers between them cost 0.4 dB on
+smooth pictures.) Initializers keep the names of CompressAI's state dict (g_a.0.weight, ..., g_a.1.beta, g_a.1.gamma),
+with beta and gamma as the normalisation uses them. Equal weights give equal bytes: nothing of the exporter's own
+(names, traces) is kept.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def plain(transform: nn.Sequential) -> nn.Sequential:
 def export_graphs(network: LatentCodec, *, fine: bool = False) -> dict[str, bytes]:
     """Return the pack members analysis.onnx, hyper_analysis.onnx and synthesis.onnx; `fine` has no 8-bit weights."""
     M = network.config.M
-    branches = () if fine else (".branch.", ".spatial.")
+    branches = () if fine else (".branch.",)
     image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from regcodec.codec.library import find_pack
 from regcodec.codec.pack import SUFFIX, read_pack
 from regcodec.config import NetworkConfig, TrainConfig
 from regcodec.errors import UsageError
-from regcodec.training.checkpoint import NAME, checkpoint_network
+from regcodec.training.checkpoint import NAME, checkpoint_network, load_checkpoint
 from regcodec.training.data import Crops
 from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.restore import restore_network
@@ -27,6 +28,17 @@ def load_network(path: Path) -> LatentCodec:
     if path.suffix == SUFFIX:
         return restore_network(read_pack(path))
     return checkpoint_network(path / NAME if path.is_dir() else path)[0]
+
+
+def origin_of(path: Path) -> dict[str, Any]:
+    """Return what a manifest says of initial weights: a pack's id and training, or a run's settings and steps."""
+    if not path.exists():
+        path = find_pack(str(path))
+    if path.suffix == SUFFIX:
+        pack = read_pack(path)
+        return {"pack": pack.id, "training": pack.manifest.get("training"), "init": pack.manifest.get("init")}
+    state = load_checkpoint(path / NAME if path.is_dir() else path)
+    return {"training": {**state["config"], "finished_steps": state["step"]}, "init": state.get("init")}
 
 
 def network_config_of(path: Path) -> NetworkConfig:

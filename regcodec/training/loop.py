@@ -27,7 +27,7 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.training.cache import ImageCache, open_cache
 from regcodec.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from regcodec.training.data import Crops, split, validation_crops
-from regcodec.training.initial import initialise
+from regcodec.training.initial import initialise, origin_of
 from regcodec.training.metrics import Journal
 from regcodec.training.mgda import common_descent
 from regcodec.training.networks.registry import network_of
@@ -83,6 +83,7 @@ class _Run:
         self.data = {"images": len(images), "folder": paths.data.name, "digest": images.digest}
         if resumed is not None and resumed["data"] != self.data:
             raise UsageError(f"{paths.run}: was trained on other images. Choose another --run directory.")
+        self.init: dict[str, Any] | None = None if resumed is None else resumed.get("init")
         self.figures: dict[str, Any] = {} if resumed is None else resumed["validation"]
         self.crops = Crops(images, config, rank=processes.rank, world=processes.world)
 
@@ -91,6 +92,7 @@ class _Run:
         self.step = 0
         if resumed is None:
             initialise(network, config, paths.init, self.crops)
+            self.init = None if paths.init is None else origin_of(paths.init)
         self.task = Task(network, config).to(processes.device, memory_format=torch.channels_last)
         # from here the noise: another in each process, the same with and without a regularizer
         torch.manual_seed(config.seed + 1 + processes.rank)
@@ -213,15 +215,22 @@ class _Run:
                 "ema": self.average.values,
                 "calibration": self.calibration,
                 "data": self.data,
+                "init": self.init,
                 "validation": self.figures,
                 "rng": rng,
             },
         )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.task.load_state_dict(state["task"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        try:
+            self.task.load_state_dict(state["task"])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise UsageError(
+                f"{self.paths.run}: was made by another version of regcodec and cannot go on. "
+                f"Start a new run from its weights: --init {self.paths.run}."
+            ) from error
         self.average.values = {k: v.to(self.processes.device) for k, v in state["ema"].items()}
         self.step = state["step"]
         if len(state["rng"]) != self.processes.world:

@@ -53,15 +53,15 @@ def rate_grid(network: LatentCodec) -> RateGrid:
     q = trained[0] + np.arange(rows) / PER_Q
     log_gain = np.interp(q, trained, network.log_gain.detach().double().numpy())
     gains = np.clip(np.rint(np.ldexp(np.exp(log_gain), GAIN_BITS)), 1, LARGEST_GAIN).astype(np.int64)
-    has_entries = rows > 1 and (network.config.hyper_step or network.config.offsets)
-    entries = np.rint(np.arange(rows) * ENTRIES_PER_Q / PER_Q).astype(np.int64) if has_entries else np.zeros(rows, int)
+    learned = network.config.hyper_step or network.config.offsets
+    entries = np.rint(np.arange(rows) * ENTRIES_PER_Q / PER_Q).astype(np.int64) if learned else np.zeros(rows, int)
     centres = trained[0] + np.arange(entries[-1] + 1) / ENTRIES_PER_Q
     return RateGrid(
         gains,
         entries,
         _steps(network, trained, centres),
         _offsets(network, trained, centres),
-        {"first": float(trained[0]), "per_q": PER_Q} if rows > 1 or network.config.offsets else None,
+        {"first": float(trained[0]), "per_q": PER_Q} if rows > 1 or learned else None,
     )
 
 

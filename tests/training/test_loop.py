@@ -190,3 +190,20 @@ def _untrained(paths: RunPaths, tmp_path: Path) -> Path:
     frozen = replace(REGULARIZED, steps=1, batch=4, lr=1e-30, lr_aux=1e-30)
     run = replace(paths, run=tmp_path / "frozen")
     return train(frozen, run, device="cpu", console=Console(quiet=True))
+
+
+def test_a_run_of_another_version_is_refused_with_the_way_on(paths: RunPaths, silent: Console) -> None:
+    checkpoint = train(replace(TINY, steps=1), paths, device="cpu", console=silent)
+    state = torch.load(checkpoint, weights_only=True)
+    state["task"].pop("balance.losses.level")
+    torch.save(state, checkpoint)
+    with pytest.raises(UsageError, match=r"made by another version of regcodec .* --init "):
+        train(replace(TINY, steps=2), paths, device="cpu", console=silent)
+
+
+def test_a_checkpoint_says_what_its_run_began_from(paths: RunPaths, silent: Console) -> None:
+    first = train(replace(TINY, steps=1), paths, device="cpu", console=silent)
+    going_on = replace(paths, run=paths.run / "next", init=first)
+    state = torch.load(train(replace(TINY, steps=1), going_on, device="cpu", console=silent), weights_only=True)
+    assert state["init"]["training"]["finished_steps"] == 1
+    assert state["init"]["init"] is None

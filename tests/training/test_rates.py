@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from regcodec.training.export import export_checkpoint
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
 from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.registry import build_network
+from regcodec.training.rates import rate_grid
 from tests import reference_decoder
 from tests.images import render
 from tests.training.conftest import TINY
@@ -117,6 +120,14 @@ def test_the_float_network_with_steps_and_offsets_agrees_with_the_integers(every
         assert np.abs(decoded - shown).mean() < 0.2
 
 
+def test_a_learned_step_of_z_is_in_the_pack_of_a_single_rate_too() -> None:
+    network = build_network(replace(TINY.network, hyper_step=True), (0.0067,))
+    network.log_z_step.data.fill_(0.5)
+    grid = rate_grid(network)
+    assert grid.declared == {"first": 3.0, "per_q": 100}
+    assert grid.arrays(6, 12)["z_steps"].tolist() == [round(64 * math.exp(0.5))]
+
+
 def test_offsets_move_symbols_that_are_not_zero_towards_zero(network: LatentCodec) -> None:
     symbols = torch.tensor([0.0, 1.0, -3.0, 0.0]).view(1, 1, 2, 2)
     shift = network.shift(symbols, torch.ones(1, 1, 2, 2), torch.tensor([1]))
@@ -172,6 +183,7 @@ def test_targets_on_the_command_line(pack: Path, tmp_path: Path, run: Callable[.
         (("--target-psnr", "90"), "90 dB is out of reach: q 5 of all has "),
         (("--target-psnr", "-3"), "a target is one size, bpp or PSNR, above 0."),
         (("--target-psnr", "30", "-q", "3"), "exclude each other: give one."),
+        (("--target-size", "9" * 400), "no file is so large."),
         (("--target-size", "forty"), "'forty' is no size; write 40000, 40KB or 64KiB."),
     ],
 )
