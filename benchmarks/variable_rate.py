@@ -6,13 +6,14 @@
 `train` makes the packs of PLAN that WORK does not have yet, each by one `regcodec train`, which gets the options that
 this script does not know; interrupted, it goes on. A model of one rate gets --steps, one of all rates four times as
 many. `measure` codes every image with every pack and prints the BD-rate against the four models of one rate, over the
-whole range and over parts of it.
+whole range and over parts of it, and writes rd.png and rd.svg into WORK.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from regcodec.codec.model import Model
 from regcodec.evaluation.bdrate import bd_rate
 from regcodec.evaluation.datasets import open_dataset
 from regcodec.evaluation.metrics import psnr
+from regcodec.evaluation.plot import write_plot
+from regcodec.evaluation.summary import Average
 from regcodec.evaluation.sweep import load_pixels
 
 LAMBDAS = (0.0018, 0.0067, 0.025, 0.0932)
@@ -38,6 +41,7 @@ PLAN = {
     "abcd": ["--balance", "mgda", "--offsets", "--hyper-step"],
 }
 """a: one gain for each rate; b: offsets; c: step of z; d: multiple-gradient descent."""
+PLOTTED = ("a", "abc")
 
 
 def main() -> None:
@@ -95,6 +99,9 @@ def _measure(work: Path, images: Path) -> None:
             figures = [bd_rate(*(axis[part] for axis in (*fixed, *own))) for part in ranges.values()]
             listed = "  ".join(f"{bpp:.4f}/{quality:.3f}" for bpp, quality in zip(*own, strict=True))
             print(f"{pack.stem:12} " + " ".join(f"{value:+8.2f}" for value in figures) + f"   {listed}")
+    write_plot(
+        work, [_averages(known, name) for name in ("fixed", *PLOTTED)], title="one model, four rates", force=True
+    )
     print(f"{'fixed':12} {'':26}   " + "  ".join(f"{b:.4f}/{q:.3f}" for b, q in zip(*fixed, strict=True)))
 
 
@@ -107,6 +114,17 @@ def _points(pack: Path, images: Path) -> Iterator[dict[str, object]]:
             figures = {"bpp": 8 * len(data) / (pixels.shape[0] * pixels.shape[1])}
             figures["psnr"] = psnr(pixels, decode_pixels(data, model))
             yield {"pack": pack.stem, "image": path.name, "q": q, **figures}
+
+
+def _averages(points: list[dict], name: str) -> list[Average]:
+    """Return the curve of a pack, or of all packs of one rate, for the plot."""
+    curve = _curve([p for p in points if p["pack"].startswith(name) and (name == "fixed" or p["pack"] == name)])
+    unknown = {"images": 0, "ms_ssim": math.nan, "ms_ssim_db": math.nan, "parts": {}}
+    times = {"encode_seconds": math.nan, "decode_seconds": math.nan}
+    return [
+        Average(codec=name, quality=place, bpp=bpp, psnr=decibels, **unknown, **times)
+        for place, (bpp, decibels) in enumerate(zip(*curve, strict=True))
+    ]
 
 
 def _curve(points: list[dict]) -> tuple[np.ndarray, np.ndarray]:
