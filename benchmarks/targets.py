@@ -1,14 +1,20 @@
 """How well and how fast targets are met: size within 1 % below, PSNR within 0.05 dB, times against a plain encode.
 
-    python benchmarks/targets.py FOLDER [--model PACK] [--sizes 0.25,0.5,1.0 (bpp)] [--psnr 30,33,36]
+    python benchmarks/targets.py FOLDER [--model PACK] [--sizes 0.25,0.5,1.0 (bpp)] [--psnr 30,33,36] [--processes N]
 
-In process, networks opened; times are those of one thread pool on an otherwise idle machine, if it is one.
+In process, networks opened; times are those of one thread pool on an otherwise idle machine, if it is one. Then, with
+--processes, whole processes of one thread on the first N images: their CPU seconds against those of `encode -q 4`.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +36,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--sizes", default="0.25,0.5,1.0")
     parser.add_argument("--psnr", default="30,33,36")
+    parser.add_argument("--processes", type=int, default=0)
     options = parser.parse_args()
     model = Model.open(find_pack(options.model))
     images = [load_pixels(path) for path in open_dataset(options.folder, None).paths]
@@ -39,6 +46,26 @@ def main() -> None:
         _report(model, images, f"{bpp:g} bpp", Target(bpp=bpp))
     for decibels in map(float, options.psnr.split(",")):
         _report(model, images, f"{decibels:g} dB", Target(psnr=decibels))
+    for target in (("--target-bpp", "0.5"), ("--target-psnr", "32"), ("--target-psnr", "36")):
+        if options.processes:
+            paths = open_dataset(options.folder, None).paths[: options.processes]
+            _processes(list(paths), find_pack(options.model), target)
+
+
+def _processes(paths: list[Path], pack: Path, target: tuple[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        words = ["--model", str(pack), "-o", f"{name}/a.rgc", "-f", "--quiet", "--threads", "1"]
+        ratios = [_cpu(str(path), *target, *words) / _cpu(str(path), "-q", "4", *words) for path in paths]
+    print(
+        f"{' '.join(target)}: CPU of a process against -q 4: median {np.median(ratios):.2f}, largest {max(ratios):.2f}"
+    )
+
+
+def _cpu(*words: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "regcodec", "encode", *words], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _report(model: Model, images: list, name: str, target: Target) -> None:
