@@ -265,6 +265,12 @@ def test_a_name_that_begins_with_a_dash_works_after_two(tree: Path) -> None:
     assert "-q.rgc" in files(tree)
 
 
+def _as_in_a_shell() -> None:
+    """Let the signals of a terminal end the program, also where the tests run under nohup or in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def long_batch(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     """Start a batch that takes a while, in a session of its own, and wait for its first output."""
@@ -276,7 +282,9 @@ def long_batch(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
 
     def start(*options: str) -> subprocess.Popen[bytes]:
         words = [*COMMAND, "encode", "-r", str(folder), "--out-dir", str(tmp_path / "out"), *TINY, *options]
-        batch = subprocess.Popen(words, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True)
+        batch = subprocess.Popen(
+            words, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_as_in_a_shell
+        )
         limit = time.monotonic() + 300
         while not list((tmp_path / "out").glob("[!.]*.rgc")) and time.monotonic() < limit:
             time.sleep(0.01)
