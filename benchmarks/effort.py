@@ -6,7 +6,8 @@
 `run` encodes every image (by default the eight Kodak images of IMAGES) at every quality and effort in a process of its
 own, as a user would, and appends a line of JSON for each to JOURNAL; what stands there already, of the same pack, is
 not done again, so that an interrupted run goes on. Efforts come one after another, so that a journal has whole columns
-early. Seconds are of the whole process: interpreter, imports, pack, and PyTorch where the effort needs it.
+early. Seconds are of the whole process: interpreter, imports, pack, and PyTorch where the effort needs it; CPU seconds,
+of all its threads, stay true on a busy machine.
 
 `table` prints Markdown: medians of the seconds, the mean change of R + lambda D, and BD-rates of each image, averaged.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -81,9 +83,9 @@ def _measure(
         words = ["encode", image, "-q", quality, "--effort", effort, "--model", pack, "-o", coded, "--quiet"]
         if options.threads:
             words += ["--threads", options.threads]
-        start = time.perf_counter()
+        start, used = time.perf_counter(), _cpu_seconds()
         subprocess.run([sys.executable, "-m", "regcodec", *map(str, words)], check=True)
-        seconds = time.perf_counter() - start
+        seconds, cpu_seconds = time.perf_counter() - start, _cpu_seconds() - used
         data = coded.read_bytes()
     pixels = load_pixels(image)
     return {
@@ -93,6 +95,7 @@ def _measure(
         "quality": quality,
         "effort": effort,
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu_seconds, 2),
         "bytes": len(data),
         "bpp": 8 * len(data) / (pixels.shape[0] * pixels.shape[1]),
         "psnr": psnr(pixels, decode_pixels(data, model)),
@@ -100,6 +103,12 @@ def _measure(
         "threads": options.threads,
         "machine": f"{platform.machine()}, {cores()} cores",
     }
+
+
+def _cpu_seconds() -> float:
+    """Return what the processes started from here have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _table(lines: list[dict[str, Any]]) -> None:
@@ -110,8 +119,8 @@ def _table(lines: list[dict[str, Any]]) -> None:
         qualities = sorted({key[2] for key in rows})
         print(f"{some['name']} ({pack}), {len(images)} images, q {', '.join(f'{q:g}' for q in qualities)}, ", end="")
         print(f"{some['machine']}, threads: {some['threads'] or 'all'}\n")
-        print("| effort | seconds, median | R + lambda D, mean | BD-rate, mean of images | worst image | images |")
-        print("|---|---|---|---|---|---|")
+        print("| effort | seconds, median | CPU seconds | R + lambda D, mean | BD-rate, mean of images | worst | images |")
+        print("|---|---|---|---|---|---|---|")
         for effort in sorted({key[3] for key in rows}):
             whole = [
                 image for image in images if all((pack, image, q, e) in rows for q in qualities for e in (0, effort))
@@ -123,9 +132,9 @@ def _table(lines: list[dict[str, Any]]) -> None:
             rates = [
                 bd_rate(*_curve(rows, pack, i, qualities, 0), *_curve(rows, pack, i, qualities, effort)) for i in whole
             ]
-            seconds = median(b["seconds"] for _, b in pairs)
+            seconds, cpu_seconds = (median(b[key] for _, b in pairs) for key in ("seconds", "cpu_seconds"))
             print(
-                f"| {effort} | {seconds:.1f} | {100 * change:+.2f} % | {mean(rates):+.2f} % "
+                f"| {effort} | {seconds:.1f} | {cpu_seconds:.1f} | {100 * change:+.2f} % | {mean(rates):+.2f} % "
                 f"| {max(rates):+.2f} % | {len(whole)} |"
             )
         print()
