@@ -119,7 +119,9 @@ def _table(lines: list[dict[str, Any]]) -> None:
         qualities = sorted({key[2] for key in rows})
         print(f"{some['name']} ({pack}), {len(images)} images, q {', '.join(f'{q:g}' for q in qualities)}, ", end="")
         print(f"{some['machine']}, threads: {some['threads'] or 'all'}\n")
-        print("| effort | seconds, median | CPU seconds | R + lambda D, mean | BD-rate, mean of images | worst | images |")
+        print(
+            "| effort | seconds, median | CPU seconds | R + lambda D, mean | BD-rate, mean of images | worst | images |"
+        )
         print("|---|---|---|---|---|---|---|")
         for effort in sorted({key[3] for key in rows}):
             whole = [

@@ -23,7 +23,7 @@ from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import symbols_crc
 from regcodec.coding.range_coder import SymbolEncoder
 from regcodec.errors import DamagedFileError, LimitError, PackNotFoundError, UsageError
-from tests import reference_decoder
+from tests.agreement import assert_decodes_the_encoders_symbols, assert_the_reference_decoder_agrees, table_bits
 from tests.conftest import PACK
 from tests.images import noise, render
 
@@ -75,11 +75,8 @@ def test_a_fresh_file_has_the_symbols_that_the_reference_decoder_reads(
     model: Model, width: int, height: int, row: int
 ) -> None:
     pixels = render(width * 81 + height, width, height)
-    z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-    data = encode_pixels(pixels, model, model.qualities[row])
-    reference_z, reference_y = reference_decoder.decode_symbols(data, PACK.read_bytes())
-    np.testing.assert_array_equal(reference_z, z)
-    np.testing.assert_array_equal(reference_y, y)
+    assert_decodes_the_encoders_symbols(model, pixels, model.qualities[row])
+    assert_the_reference_decoder_agrees(model, PACK, encode_pixels(pixels, model, model.qualities[row]))
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
@@ -92,11 +89,7 @@ def test_a_file_is_not_below_its_entropy_and_within_two_permille_and_48_bytes_of
         "noise": noise(32, 256, 256),
         "flat": np.full((200, 200, 3), 99, np.uint8),
     }[picture]
-    row = model.rates.row(quality)
-    z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-    _, tables = model.entropy.parameters(z, model.rates.rate(row))
-    ideal = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
-    ideal += model.y_tables.ideal_bits(y.ravel(), tables.ravel())
+    ideal = table_bits(model, pixels, quality)
     real = 8 * len(encode_pixels(pixels, model, quality))
     assert ideal < real <= 1.002 * ideal + 8 * 48
 

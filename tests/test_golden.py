@@ -19,6 +19,7 @@ from regcodec.coding.escape import LARGEST_SYMBOL
 from regcodec.config import STRIPPABLE
 from regcodec.errors import RegcodecError
 from tests import reference_decoder
+from tests.agreement import assert_the_reference_decoder_agrees
 from tests.conftest import GOLDEN, PACK
 
 FILES = sorted(path.name for path in GOLDEN.glob("*.rgc"))
@@ -51,10 +52,7 @@ def test_no_golden_file_is_missing(expected: dict[str, np.ndarray]) -> None:
 )
 def test_golden_symbols_are_those_of_the_reference_decoder(name: str, tile: int, model: Model) -> None:
     data = (GOLDEN / name).read_bytes()
-    z, y, _ = decode_symbols(read_rgc(data), model, Stopwatch(), tile)
-    reference_z, reference_y = reference_decoder.decode_symbols(data, PACK.read_bytes(), tile)
-    np.testing.assert_array_equal(z, reference_z)
-    np.testing.assert_array_equal(y, reference_y)
+    assert_the_reference_decoder_agrees(model, PACK, data, tile)
 
 
 def test_the_tiles_of_the_golden_file_are_those_of_the_format_page(model: Model) -> None:
@@ -101,10 +99,7 @@ def test_the_golden_files_have_every_kind_of_chunk_and_alpha_in_bits_and_differe
 def test_golden_files_of_a_masked_context_decode_as_they_did(name: str) -> None:
     pack, data = GOLDEN / "masked" / "tiny-autoregressive.rgm", (GOLDEN / "masked" / name).read_bytes()
     model = Model.open(pack, threads=1)
-    z, y, _ = decode_symbols(read_rgc(data), model, Stopwatch())
-    reference_z, reference_y = reference_decoder.decode_symbols(data, pack.read_bytes())
-    np.testing.assert_array_equal(z, reference_z)
-    np.testing.assert_array_equal(y, reference_y)
+    assert_the_reference_decoder_agrees(model, pack, data)
     with np.load(GOLDEN / "masked" / "expected.npz") as stored:
         assert sorted(stored.files) == ["colour.rgc", "loud.rgc", "one-pixel.rgc"]
         assert np.abs(decode_pixels(data, model).astype(int) - stored[name].astype(int)).max() <= ONE_LEVEL

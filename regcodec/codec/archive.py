@@ -23,6 +23,8 @@ LARGEST = 1 << 28
 MOST_ARRAYS = 4096
 LARGEST_ENTRY = 1 << 10
 """Bytes of a member's entry in the directory."""
+_NPY: Any = np.lib.format
+"""Its functions carry no types."""
 _END = struct.Struct("<4s4H2LH")
 """End of the directory: signature, two disk numbers, entries here and in all, its size and place, bytes of comment."""
 
@@ -80,10 +82,10 @@ def _refuse_odd(members: list[zipfile.ZipInfo], size: int) -> None:
 def _array(name: str, content: bytes) -> npt.NDArray[Any]:
     stream = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+        version = _NPY.read_magic(stream)
         if version != (1, 0):
             raise DamagedFileError(f"{name} has npy version {version[0]}.{version[1]}, not 1.0.")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
+        shape, fortran, dtype = _NPY.read_array_header_1_0(stream)
     except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
         raise DamagedFileError(f"{name} is not an array.") from error
     if dtype.hasobject or dtype.kind not in "iuf" or fortran:

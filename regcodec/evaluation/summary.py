@@ -171,13 +171,7 @@ def compare(points: Sequence[Point], anchor_points: Sequence[Point]) -> Comparis
             images=len(known),
         )
 
-    return Comparison(
-        codec=points[0].codec,
-        anchor=anchor_points[0].codec,
-        bd_rate_psnr=both_ways(bd_rate, lambda point: point.psnr),
-        bd_rate_ms_ssim=both_ways(bd_rate, lambda point: ms_ssim_db(point.ms_ssim)),
-        bd_psnr=both_ways(bd_psnr, lambda point: point.psnr),
-    )
+    return _comparison(points[0].codec, anchor_points[0].codec, both_ways)
 
 
 def compare_published(points: Sequence[Point], anchor: Sequence[Average]) -> Comparison:
@@ -187,12 +181,20 @@ def compare_published(points: Sequence[Point], anchor: Sequence[Average]) -> Com
     def averaged(figure: Callable[..., float], quality: Callable[[Point | Average], float]) -> BdFigure:
         return BdFigure(averaged=_figure(figure, anchor, curve, quality), per_image=None, images=0)
 
+    return _comparison(points[0].codec, anchor[0].codec, averaged)
+
+
+def _comparison(
+    codec: str,
+    anchor: str,
+    measured: Callable[[Callable[..., float], Callable[[Point | Average], float]], BdFigure],
+) -> Comparison:
     return Comparison(
-        codec=points[0].codec,
-        anchor=anchor[0].codec,
-        bd_rate_psnr=averaged(bd_rate, lambda point: point.psnr),
-        bd_rate_ms_ssim=averaged(bd_rate, lambda point: ms_ssim_db(point.ms_ssim)),
-        bd_psnr=averaged(bd_psnr, lambda point: point.psnr),
+        codec=codec,
+        anchor=anchor,
+        bd_rate_psnr=measured(bd_rate, lambda point: point.psnr),
+        bd_rate_ms_ssim=measured(bd_rate, lambda point: ms_ssim_db(point.ms_ssim)),
+        bd_psnr=measured(bd_psnr, lambda point: point.psnr),
     )
 
 

@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from regcodec.errors import DamagedFileError
 from regcodec.exact.autoregressive import BEFORE, ExactAutoregressive, MaskedContext, waves
-from regcodec.exact.rate import Rate
 from tests import reference_decoder
 from tests.exact.test_context import RATE, M, Z, latents, random_layer, rate_of
+from tests.exact.walking import (
+    assert_a_symbol_is_read_as_the_clamp,
+    assert_y_is_not_looked_at_before_it_is_answered,
+    walked,
+    with_layer,
+)
 
 WIDTHS = (12 * M, 2 * M, 7, 5, 2 * M)
 
@@ -41,16 +46,6 @@ def model_of(seed: int = 0, kind: str = "deconv", **changes: Any) -> ExactAutore
     )
     model.validate()
     return model
-
-
-def walked(model: ExactAutoregressive, z: np.ndarray, y: np.ndarray, rate: Rate = RATE) -> list[tuple[Any, ...]]:
-    """Every wave of coding a y that is known."""
-    filled = np.zeros_like(y)
-    steps = []
-    for where, means, tables in model.walk(z, filled, rate):
-        filled[where] = y[where]
-        steps.append((where, means, tables))
-    return steps
 
 
 def plain_context(model: ExactAutoregressive) -> tuple[dict, dict]:
@@ -115,7 +110,7 @@ def test_a_symbol_changes_the_twelve_positions_that_see_it_and_nothing_in_the_wa
     other = y.copy()
     other[1, 3, 4] += 40
     changed = np.zeros(y.shape[1:], bool)
-    for wave, (before, after) in enumerate(zip(walked(model, z, y), walked(model, z, other), strict=True)):
+    for wave, (before, after) in enumerate(zip(walked(model, z, y, RATE), walked(model, z, other, RATE), strict=True)):
         _, rows, columns = before[0]
         changed[rows, columns] = (before[1] != after[1]).any(axis=0)
         assert wave > 4 + 3 * 3 or not changed[rows, columns].any()
@@ -123,39 +118,25 @@ def test_a_symbol_changes_the_twelve_positions_that_see_it_and_nothing_in_the_wa
 
 
 def test_y_is_not_looked_at_before_its_wave_is_answered() -> None:
-    model, (z, y) = model_of(5), latents(5)
-    prepared = y.copy()
-    known = [step.means.copy() for step in model.walk(z, prepared, RATE)]  # every symbol stands in y from the start
-    for means, (_, expected, _) in zip(known, walked(model, z, y), strict=True):
-        np.testing.assert_array_equal(means, expected)
+    assert_y_is_not_looked_at_before_it_is_answered(model_of(5), *latents(5), RATE)
 
 
 @pytest.mark.parametrize("symbol", [2**29, -(2**29), 2**31 - 1])
 def test_symbols_beyond_the_clamp_are_read_as_the_clamp(symbol: int) -> None:
-    model, (z, y) = model_of(7), latents(7)
-    wild, clamped = y.copy(), y.copy()
-    wild[0, 0, 0], clamped[0, 0, 0] = symbol, np.clip(symbol, -(2**20), 2**20)
-    for a, b in zip(walked(model, z, wild), walked(model, z, clamped), strict=True):
-        np.testing.assert_array_equal(a[1], b[1])
-
-
-def _with(model: ExactAutoregressive, index: int, **changes: Any) -> ExactAutoregressive:
-    layers = list(model.context.layers)
-    layers[index] = replace(layers[index], **changes)
-    return replace(model, context=replace(model.context, layers=tuple(layers)))
+    assert_a_symbol_is_read_as_the_clamp(model_of(7), *latents(7), symbol, RATE)
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda m: _with(m, 0, limit=1 << 50),
-        lambda m: _with(m, 1, bias=np.full(7, 2**53)),
-        lambda m: _with(m, 0, weight=np.ones((2 * M, 11 * M, 1, 1), int)),
-        lambda m: _with(m, 0, weight=np.ones((2 * M, 12 * M, 3, 3), int)),
-        lambda m: _with(m, 1, weight=np.ones((7, 2 * M, 1, 1), int)),
-        lambda m: _with(m, 2, kind="depthwise"),
-        lambda m: _with(m, 3, kind="deconv"),
-        lambda m: _with(m, 2, shift=np.zeros(5, int)),
+        lambda m: with_layer(m, 0, limit=1 << 50),
+        lambda m: with_layer(m, 1, bias=np.full(7, 2**53)),
+        lambda m: with_layer(m, 0, weight=np.ones((2 * M, 11 * M, 1, 1), int)),
+        lambda m: with_layer(m, 0, weight=np.ones((2 * M, 12 * M, 3, 3), int)),
+        lambda m: with_layer(m, 1, weight=np.ones((7, 2 * M, 1, 1), int)),
+        lambda m: with_layer(m, 2, kind="depthwise"),
+        lambda m: with_layer(m, 3, kind="deconv"),
+        lambda m: with_layer(m, 2, shift=np.zeros(5, int)),
         lambda m: replace(m, context=replace(m.context, layers=m.context.layers[:-1])),
         lambda m: replace(m, context=replace(m.context, layers=m.context.layers[:1])),
         lambda m: replace(m, context=replace(m.context, layers=())),

@@ -15,6 +15,12 @@ from regcodec.exact.context import ContextNetwork, ExactContext, cells
 from regcodec.exact.layers import IntegerLayer
 from regcodec.exact.rate import Rate
 from tests import reference_decoder
+from tests.exact.walking import (
+    assert_a_symbol_is_read_as_the_clamp,
+    assert_y_is_not_looked_at_before_it_is_answered,
+    walked,
+    with_layer,
+)
 
 M, C, Z = 4, 6, 2
 
@@ -72,16 +78,6 @@ def rate_of(gain: int) -> Rate:
 RATE = rate_of(5000)
 
 
-def walked(model: ExactContext, z: np.ndarray, y: np.ndarray, rate: Rate = RATE) -> list[tuple[np.ndarray, ...]]:
-    """Every step of coding a y that is known."""
-    filled = np.zeros_like(y)
-    steps = []
-    for where, means, tables in model.walk(z, filled, rate):
-        filled[where] = y[where]
-        steps.append((where, means, tables))
-    return steps
-
-
 def latents(seed: int, height: int = 1, width: int = 1, largest: int = 60) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
     z = draw.integers(-9, 10, (Z, height, width)).astype(np.int32)
@@ -123,7 +119,7 @@ def test_every_step_equals_plain_integers(seed: int, width: int, gain: int, bloc
 
 
 def test_every_element_is_coded_once_and_every_step_codes_one_of_each_2x2_square() -> None:
-    steps = walked(context_of(), *latents(1, 2, 3))
+    steps = walked(context_of(), *latents(1, 2, 3), RATE)
     where = np.stack([step[0] for step in steps]).astype(int)
     assert len(steps) == 4
     assert (where.sum(axis=0) == 1).all()
@@ -134,49 +130,35 @@ def test_every_element_is_coded_once_and_every_step_codes_one_of_each_2x2_square
 @pytest.mark.parametrize("changed", range(4))
 def test_a_symbol_changes_later_steps_only(changed: int) -> None:
     model, (z, y) = context_of(3), latents(3, 2, 2)
-    before = walked(model, z, y)
+    before = walked(model, z, y, RATE)
     other = y.copy()
     other[before[changed][0]] += 40
-    after = walked(model, z, other)
+    after = walked(model, z, other, RATE)
     for step in range(4):
         same = all(np.array_equal(a, b) for a, b in zip(before[step], after[step], strict=True))
         assert same == (step <= changed)
 
 
 def test_y_is_not_looked_at_before_its_step_is_answered() -> None:
-    model, (z, y) = context_of(5), latents(5)
-    prepared = y.copy()
-    known = [step.means.copy() for step in model.walk(z, prepared, RATE)]  # every symbol stands in y from the start
-    for means, (_, expected, _) in zip(known, walked(model, z, y), strict=True):
-        np.testing.assert_array_equal(means, expected)
+    assert_y_is_not_looked_at_before_it_is_answered(context_of(5), *latents(5), RATE)
 
 
 @pytest.mark.parametrize("symbol", [2**29, -(2**29), 2**31 - 1])
 def test_symbols_beyond_the_clamp_are_read_as_the_clamp(symbol: int) -> None:
-    model, (z, y) = context_of(7), latents(7)
-    wild, clamped = y.copy(), y.copy()
-    wild[0, 0, 0], clamped[0, 0, 0] = symbol, np.clip(symbol, -(2**20), 2**20)
-    for a, b in zip(walked(model, z, wild), walked(model, z, clamped), strict=True):
-        np.testing.assert_array_equal(a[1], b[1])
-
-
-def _with(model: ExactContext, index: int, **changes: Any) -> ExactContext:
-    layers = list(model.context.layers)
-    layers[index] = replace(layers[index], **changes)
-    return replace(model, context=replace(model.context, layers=tuple(layers)))
+    assert_a_symbol_is_read_as_the_clamp(context_of(7), *latents(7), symbol, RATE)
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda m: _with(m, 5, limit=1 << 50),
-        lambda m: _with(m, 4, bias=np.full(C, 2**53)),
-        lambda m: _with(m, 0, weight=np.ones((C, M, 1, 1), int)),
-        lambda m: _with(m, 2, weight=np.ones((C, 2 * M, 1, 1), int)),
-        lambda m: _with(m, 4, kind="conv", weight=np.ones((C, C, 3, 3), int)),
-        lambda m: _with(m, 6, weight=np.ones((C, C, 1, 1), int)),
-        lambda m: _with(m, -1, kind="deconv"),
-        lambda m: _with(m, 5, shift=np.zeros(2 * C, int)),
+        lambda m: with_layer(m, 5, limit=1 << 50),
+        lambda m: with_layer(m, 4, bias=np.full(C, 2**53)),
+        lambda m: with_layer(m, 0, weight=np.ones((C, M, 1, 1), int)),
+        lambda m: with_layer(m, 2, weight=np.ones((C, 2 * M, 1, 1), int)),
+        lambda m: with_layer(m, 4, kind="conv", weight=np.ones((C, C, 3, 3), int)),
+        lambda m: with_layer(m, 6, weight=np.ones((C, C, 1, 1), int)),
+        lambda m: with_layer(m, -1, kind="deconv"),
+        lambda m: with_layer(m, 5, shift=np.zeros(2 * C, int)),
         lambda m: replace(m, context=replace(m.context, layers=m.context.layers[:-1])),
         lambda m: replace(m, context=replace(m.context, layers=m.context.layers[:3])),
         lambda m: replace(m, context=replace(m.context, input_bits=13)),

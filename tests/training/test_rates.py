@@ -21,10 +21,9 @@ from rich.console import Console
 from regcodec import encode
 from regcodec.bitstream.container import read_rgc
 from regcodec.cli.sizes import SIZE
-from regcodec.codec.decoder import decode_pixels, decode_symbols
-from regcodec.codec.encoder import encode_pixels, encode_symbols
+from regcodec.codec.decoder import decode_pixels
+from regcodec.codec.encoder import encode_pixels
 from regcodec.codec.model import Model
-from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target, encode_to_target, first_reaching
 from regcodec.config import lambda_of_quality, quality_of_lambda
 from regcodec.errors import UsageError
@@ -35,7 +34,7 @@ from regcodec.training.loop import RunPaths, train
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import build_network
 from regcodec.training.rates import rate_grid
-from tests import reference_decoder
+from tests.agreement import assert_float_and_integers_agree, assert_the_reference_decoder_agrees
 from tests.images import render
 from tests.training.conftest import TINY
 from tests.training.test_res import SMALL
@@ -98,26 +97,11 @@ def test_gains_rise_and_coarse_entries_have_the_steps_and_offsets_of_the_network
 @pytest.mark.parametrize("q", [1.0, 2.37, 4.9])
 def test_the_reference_decoder_reads_every_quality(every: Model, pack: Path, q: float) -> None:
     data = encode_pixels(render(6, 100, 60), every, q)
-    z, y, _ = decode_symbols(read_rgc(data), every, Stopwatch())
-    reference_z, reference_y = reference_decoder.decode_symbols(data, pack.read_bytes())
-    np.testing.assert_array_equal(z, reference_z)
-    np.testing.assert_array_equal(y, reference_y)
+    assert_the_reference_decoder_agrees(every, pack, data)
 
 
-def test_the_float_network_with_steps_and_offsets_agrees_with_the_integers(every: Model, network: LatentCodec) -> None:
-    pixels = render(9, 128, 128)
-    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
-    for place, quality in enumerate(every.qualities):
-        row = every.rates.row(quality)
-        with torch.no_grad():
-            estimate = network(x, torch.tensor([place]))
-        z, y, _ = encode_symbols(pixels, every, row, Stopwatch())
-        bits = every.z_tables.ideal_bits(z.ravel(), every.z_table_indices(z.shape, row))
-        bits += sum(every.y_tables.ideal_bits(y[s.where], s.tables) for s in every.walk(z, y, row))
-        assert 0.95 < bits / estimate.bits.item() < 1.003
-        decoded = decode_pixels(encode_pixels(pixels, every, quality), every)
-        shown = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
-        assert np.abs(decoded - shown).mean() < 0.2
+def test_the_float_network_with_steps_and_offsets_agrees_with_the_integers(every: Model) -> None:
+    assert_float_and_integers_agree(every, render(9, 128, 128), 0.95)
 
 
 def test_a_learned_step_of_z_is_in_the_pack_of_a_single_rate_too() -> None:

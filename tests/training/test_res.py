@@ -13,8 +13,8 @@ from rich.console import Console
 
 from regcodec.bitstream.container import read_rgc
 from regcodec.cli.train import training_config
-from regcodec.codec.decoder import decode_pixels, decode_symbols
-from regcodec.codec.encoder import encode_pixels, encode_symbols
+from regcodec.codec.decoder import decode_symbols
+from regcodec.codec.encoder import encode_pixels
 from regcodec.codec.model import Model
 from regcodec.codec.pack import read_pack
 from regcodec.codec.stopwatch import Stopwatch
@@ -27,7 +27,11 @@ from regcodec.training.loop import RunPaths, train
 from regcodec.training.networks.registry import build_network
 from regcodec.training.source_entropy import QuadtreeSource
 from regcodec.training.start import linear_start
-from tests import reference_decoder
+from tests.agreement import (
+    assert_decodes_the_encoders_symbols,
+    assert_float_and_integers_agree,
+    assert_the_reference_decoder_agrees,
+)
 from tests.images import render
 from tests.training.conftest import TINY
 
@@ -66,24 +70,13 @@ def pack(request: pytest.FixtureRequest, made: dict[str, tuple[Path, Path]]) -> 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (150, 110), (1, 1), (65, 200)])
 def test_decoded_symbols_are_the_encoders_for_any_size(pack: Path, width: int, height: int) -> None:
     model = Model.open(pack, threads=1)
-    pixels = render(5, width, height)
-    z, y, _ = encode_symbols(pixels, model, model.rates.row(model.qualities[1]), Stopwatch())
-    data = encode_pixels(pixels, model, model.qualities[1])
-    decoded_z, decoded_y, _ = decode_symbols(read_rgc(data), model, Stopwatch())
-    np.testing.assert_array_equal(decoded_z, z)
-    np.testing.assert_array_equal(decoded_y, y)
-    assert decode_pixels(data, model).shape == pixels.shape
+    assert_decodes_the_encoders_symbols(model, render(5, width, height), model.qualities[1])
 
 
 def test_the_reference_decoder_reads_the_same_symbols(pack: Path) -> None:
     model = Model.open(pack, threads=1)
-    pixels = render(6, 100, 60)
-    z, y, _ = encode_symbols(pixels, model, 0, Stopwatch())
-    reference_z, reference_y = reference_decoder.decode_symbols(
-        encode_pixels(pixels, model, model.qualities[0]), pack.read_bytes()
-    )
-    np.testing.assert_array_equal(reference_z, z)
-    np.testing.assert_array_equal(reference_y, y)
+    data = encode_pixels(render(6, 100, 60), model, model.qualities[0])
+    assert_the_reference_decoder_agrees(model, pack, data)
 
 
 def test_integers_cost_less_than_a_third_of_a_percent(pack: Path) -> None:
@@ -102,20 +95,7 @@ def test_a_pack_read_back_gives_the_same_output_within_1e_4(pack: Path) -> None:
 
 
 def test_the_float_network_and_the_integers_agree_on_rate_and_picture(pack: Path) -> None:
-    network, model = load_network(pack), Model.open(pack, threads=1)
-    pixels = render(9, 128, 128)
-    for place, quality in enumerate(model.qualities):
-        row = model.rates.row(quality)
-        with torch.no_grad():
-            x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
-            estimate = network(x, torch.tensor([place]))
-        z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-        bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
-        bits += sum(model.y_tables.ideal_bits(y[s.where].ravel(), s.tables.ravel()) for s in model.walk(z, y, row))
-        assert 0.95 < bits / estimate.bits.item() < 1.003  # the tables' tails are cheaper than the float model's floor
-        decoded = decode_pixels(encode_pixels(pixels, model, quality), model)
-        shown = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
-        assert np.abs(decoded - shown).mean() < 0.2
+    assert_float_and_integers_agree(Model.open(pack, threads=1), render(9, 128, 128), 0.95)
 
 
 def test_equal_checkpoints_give_equal_packs(checkpoint: Path, tmp_path: Path, silent: Console) -> None:
