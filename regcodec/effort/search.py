@@ -31,7 +31,6 @@ from regcodec.codec.transforms import Latent
 from regcodec.effort.deadzone import Deadzone
 from regcodec.effort.levels import Level, level_of, refuse_without_extra
 from regcodec.errors import UsageError
-from regcodec.exact.autoregressive import ExactAutoregressive
 
 Progress = Callable[[float], None]
 """Is told the share of the work that is done, 0 to 1."""
@@ -58,11 +57,6 @@ def encode_with_effort(
     """
     level = level_of(effort)
     refuse_without_extra(effort)
-    if level.needs_torch and isinstance(model.entropy, ExactAutoregressive):
-        raise UsageError(
-            f"effort {effort}: the optimiser does not know the context of {model.pack.codec['architecture']} packs "
-            f"like {model.name}; take an effort of 0 to 3."
-        )
     clock = clock or Stopwatch()
     refuse_size(pixels.shape[1], pixels.shape[0], max_pixels)
     if effort == 0 or isinstance(quality, Target):

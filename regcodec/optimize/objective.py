@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from regcodec.codec.model import Model
-from regcodec.exact.context import GROUPS
+from regcodec.optimize.walks import Coded, walk_of
 from regcodec.training.networks.latents import LatentCodec, interval
-from regcodec.training.networks.res_context import ResContext
 from regcodec.training.scales import SCALES
 
 LEAST = 2.0**-24
@@ -86,25 +85,20 @@ class Objective:
         return v[0] / self.gain, (u * self.z_step + self.medians)[0]
 
     def __call__(self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]) -> Walked:
+        bits, y_hat, values = self.walk(v, u, quantize_y, quantize_z)
+        return Walked(bits, self.error_bits * self.squared_error(y_hat), values.detach())
+
+    def walk(
+        self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the bits of z and y, y_hat [1, M, 4h, 4w] as the decoder has it, and `Walked.values`."""
         z_hat = quantize_z(u) * self.z_step + self.medians
         step = torch.full((1, 1, 1, 1), self.z_step, device=u.device)
-        bits = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
-        first = self.network.h_s(z_hat)
-        y_hat, values = torch.zeros_like(v), torch.zeros_like(v)
-        context = self.network.context if isinstance(self.network, ResContext) else None
-        entered = context.enter_z(first) if context else None
-        for place in range(GROUPS if context else 1):
-            parameters = first + context(entered, y_hat, place) if context and place else first
-            scale, mean = (parameters * self.gain).chunk(2, 1)
-            symbols, lengths = quantize_y(v, mean, scale)
-            decoded = symbols + mean
-            if context:
-                mask = self.network.masks[place].repeat(1, v.shape[2] // 2, v.shape[3] // 2)
-                symbols, lengths, decoded = symbols * mask, lengths * mask, decoded * mask
-            bits = bits + lengths.sum()
-            values = values + decoded.detach()
-            y_hat = y_hat + (decoded - self._moved(symbols, scale)) / self.gain
-        return Walked(bits, self.error_bits * self.squared_error(y_hat), values)
+        of_z = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
+        of_y, y_hat, values = walk_of(self.network)(
+            self.network, v, self.network.h_s(z_hat), lambda part, parameters: self._code(part, parameters, quantize_y)
+        )
+        return of_z + of_y, y_hat, values
 
     @torch.no_grad()
     def rounded(self, v: Tensor, u: Tensor) -> float:
@@ -125,6 +119,12 @@ class Objective:
         with torch.autocast(y_hat.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             x_hat: Tensor = self.network.g_s(y_hat)
         return x_hat.float().clamp(0, 1)
+
+    def _code(self, v: Tensor, parameters: Tensor, quantize: Quantizer) -> Coded:
+        scale, mean = (parameters * self.gain).chunk(2, 1)
+        symbols, lengths = quantize(v, mean, scale)
+        values = symbols + mean
+        return Coded(lengths, values, (values - self._moved(symbols, scale)) / self.gain)
 
     def _moved(self, symbols: Tensor, scale: Tensor) -> Tensor | float:
         if self.offsets is None:

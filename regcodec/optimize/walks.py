@@ -1,0 +1,75 @@
+"""The order in which y is decided, one function for each kind of context: what `exact` walks, differentiable.
+
+    code(v, parameters) -> Coded      decides about some positions; parameters are scales and means without the gain
+
+Every position's parameters depend on what was decided before it, as in the decoder, and gradients flow back that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from regcodec.exact.autoregressive import BEFORE, REACH, waves
+from regcodec.exact.context import GROUPS
+from regcodec.training.networks.autoregressive import MaskedContextCodec
+from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.res_context import ResContext
+
+
+class Coded(NamedTuple):
+    lengths: Tensor
+    """Bits of every element."""
+    values: Tensor
+    """symbol + mean, in quantization steps."""
+    y_hat: Tensor
+    """What the decoder has, without the gain."""
+
+
+Code = Callable[[Tensor, Tensor], Coded]
+Walk = Callable[[LatentCodec, Tensor, Tensor, Code], tuple[Tensor, Tensor, Tensor]]
+"""network, v [1, M, H, W], h_s(z_hat) [1, 2M, H, W], code -> bits, y_hat, values."""
+
+
+def walk_of(network: LatentCodec) -> Walk:
+    """Return the walk of a network's context."""
+    if isinstance(network, ResContext):
+        return four_steps
+    return in_waves if isinstance(network, MaskedContextCodec) else one_pass
+
+
+def one_pass(network: LatentCodec, v: Tensor, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+    coded = code(v, first)
+    return coded.lengths.sum(), coded.y_hat, coded.values
+
+
+def four_steps(network: LatentCodec, v: Tensor, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+    """The quadtree: each step has one position of every 2x2 square in each group of channels."""
+    bits, values, y_hat = torch.zeros((), device=v.device), torch.zeros_like(v), torch.zeros_like(v)
+    entered = network.context.enter_z(first)
+    for place in range(GROUPS):
+        coded = code(v, first + network.context(entered, y_hat, place) if place else first)
+        mask = network.masks[place].repeat(1, v.shape[2] // 2, v.shape[3] // 2)
+        bits = bits + (coded.lengths * mask).sum()
+        values, y_hat = values + coded.values * mask, y_hat + coded.y_hat * mask
+    return bits, y_hat, values
+
+
+def in_waves(network: LatentCodec, v: Tensor, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+    """The masked convolution: positions of a wave do not see each other."""
+    bits, values = torch.zeros((), device=v.device), torch.zeros_like(v)
+    padded = nn.functional.pad(torch.zeros_like(v), (REACH, REACH, REACH, 0))
+    weight, bias = network.masked_weight(), network.context_prediction.bias[:, None]
+    for wave in waves(*v.shape[2:]):
+        rows, columns = (torch.from_numpy(index).to(v.device) for index in wave)
+        near = torch.stack([padded[..., rows + REACH + r, columns + REACH + c] for r, c in BEFORE], 2)
+        context = weight @ near.flatten(1, 2) + bias
+        here = (..., rows, columns)
+        coded = code(v[here][..., None], network.entropy_parameters(torch.cat([first[here], context], 1)[..., None]))
+        bits = bits + coded.lengths.sum()
+        values[here] = coded.values[..., 0].detach()
+        padded[..., rows + REACH, columns + REACH] = coded.y_hat[..., 0]
+    return bits, padded[..., REACH:, REACH:-REACH], values
