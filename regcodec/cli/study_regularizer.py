@@ -109,7 +109,15 @@ def regularizer(
     if not plots:
         console.print('No plots without matplotlib: pip install "regcodec[plot]"')
     for path in run_study(
-        plan, places, folders, published, device=device, plots=plots, report_only=report_only, console=console
+        plan,
+        places,
+        folders,
+        published,
+        device=device,
+        threads=threads,
+        plots=plots,
+        report_only=report_only,
+        console=console,
     ):
         click.echo(f"wrote {path}", err=True)
 

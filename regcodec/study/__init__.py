@@ -1,1 +1,1 @@
-"""Studies: many runs compared by rules set before the numbers. Needs the `train` extra; only `cli` imports this room."""
+"""Studies: many runs, compared by rules set before the numbers. Only `cli` imports this room."""

@@ -90,7 +90,15 @@ def open_images(images: Images, folder: Path) -> ImageSet:
 
 
 def measure_run(
-    plan: Plan, places: Places, variant: Variant, seed: int, sets: dict[str, ImageSet], points: Points, console: Console
+    plan: Plan,
+    places: Places,
+    variant: Variant,
+    seed: int,
+    sets: dict[str, ImageSet],
+    points: Points,
+    *,
+    threads: int | None,
+    console: Console,
 ) -> None:
     """Export the snapshots of a run and code what is not measured yet."""
     folder = places.run(variant, seed)
@@ -101,7 +109,7 @@ def measure_run(
         file = folder / f"{variant.name}-{step}{SUFFIX}"
         if not file.exists():
             export_checkpoint(folder / snapshot_name(step), file, force=False, console=SILENT)
-        codec = PackCodec(Model.open(file))
+        codec = PackCodec(Model.open(file, threads=threads))
         pack = codec.model.pack.id
         left = []
         for images in wanted:

@@ -1,4 +1,4 @@
-"""`regcodec study regularizer`: train what is missing, measure what is missing, write the report anew after each seed."""
+"""`regcodec study regularizer`: train and measure what is missing, write the report anew after each seed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def run_study(
     published: Sequence[list[Average]],
     *,
     device: str,
+    threads: int | None,
     plots: bool,
     report_only: bool,
     console: Console,
@@ -51,7 +52,7 @@ def run_study(
         console.print(f"run {number} of {len(runs)}: {variant.name}, seed {seed}", soft_wrap=True)
         trained += train_run(plan.config(variant, seed), folder, places, device=device, console=console)
         check_pair(plan, places, variant, seed)
-        measure_run(plan, places, variant, seed, sets, points, console)
+        measure_run(plan, places, variant, seed, sets, points, threads=threads, console=console)
         if trained:
             left = (time.monotonic() - begun) / trained * (len(runs) - number)
             console.print(f"{number} of {len(runs)} runs done, about {left / 60:.0f} min left", soft_wrap=True)

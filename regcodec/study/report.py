@@ -94,7 +94,8 @@ def _page(
     for figure, title in (("validation", "Validation, R + lambda D"), ("bd_rate", "BD-rate")):
         for name in dict.fromkeys(d.set for d in differences if d.figure == figure):
             chosen = [d for d in differences if (d.figure, d.set) == (figure, name)]
-            lines += _section(f"{title}{' on ' + name if name else ''} at step {plan.steps}", _last(chosen, plan.steps))
+            if rows := _last(chosen, plan.steps):
+                lines += _section(f"{title}{' on ' + name if name else ''} at step {plan.steps}", rows)
             if len({d.step for d in chosen}) > 1:
                 lines += _trend(f"{title}{' on ' + name if name else ''} against training step (fig. 3)", chosen)
     last = [d for d in _last(differences, plan.steps) if d.figure == "bd_rate"]

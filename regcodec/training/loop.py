@@ -2,9 +2,10 @@
 
     batch -> task (network, regularizer) -> one backward pass -> clip codec, theta apart -> three Adams -> average
 
-A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json, snapshot-STEP.pt where asked for. A run that is started again in its directory
-goes on from its checkpoint; on the CPU the result is the same to the last bit as without the interruption. Another
-number of steps, not below those done, lengthens or shortens the run: the schedule then follows the new number.
+A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json, snapshot-STEP.pt where asked for. A run that
+is started again in its directory goes on from its checkpoint; on the CPU the result is the same to the last bit as
+without the interruption. Another number of steps, not below those done, lengthens or shortens the run: the schedule
+then follows the new number.
 """
 
 from __future__ import annotations
