@@ -1,4 +1,4 @@
-"""`regcodec study`: studies that train and measure many runs."""
+"""`regcodec study`: experiments of the papers, one command each; they need the extra `train`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from regcodec.cli.study_regularizer import regularizer
 
 @click.group()
 def study() -> None:
-    """Train and measure many runs, compare them, and write the tables."""
+    """Experiments of the papers on packs and runs; needs the extra train."""
 
 
 study.add_command(regularizer)

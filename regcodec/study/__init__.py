@@ -1,1 +1,1 @@
-"""Studies: many runs, compared by rules set before the numbers. Only `cli` imports this room."""
+"""Experiments of the papers on trained packs and runs: what only a study needs. Loaded by `regcodec study` alone."""

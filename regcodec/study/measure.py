@@ -73,10 +73,14 @@ class Points:
         return {image for image, times in count.items() if times >= qualities}
 
     def of(self, key: Key) -> list[Point]:
-        """Return the points of the last pack that was measured under `key`."""
+        """Return the points of the last pack that was measured under `key`, of images with all qualities."""
         packs = [pack for own, pack, _ in self._rows if own == key]
-        last = {(p.image, p.quality): p for own, pack, p in self._rows if own == key and pack == packs[-1]}
-        return list(last.values())
+        images: dict[str, dict[float, Point]] = defaultdict(dict)
+        for own, pack, point in self._rows:
+            if own == key and pack == packs[-1]:
+                images[point.image][point.quality] = point
+        whole = max((len(points) for points in images.values()), default=0)
+        return [point for points in images.values() if len(points) == whole for point in points.values()]
 
 
 def open_images(images: Images, folder: Path) -> ImageSet:

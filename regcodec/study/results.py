@@ -92,8 +92,10 @@ class Results:
         """Return the rate-distortion curve of each variant, averaged over images and seeds."""
         found = []
         for variant in self.plan.variants:
-            points = [p for seed in self.plan.seeds for p in self.points.of(Key(variant.name, seed, step, images))]
-            if points:
+            seeds = [self.points.of(Key(variant.name, seed, step, images)) for seed in self.plan.seeds]
+            most = max(map(len, seeds))
+            if most:  # a seed that is being measured would be of fewer images
+                points = [point for of_seed in seeds if len(of_seed) == most for point in of_seed]
                 found.append([replace(row, codec=variant.name) for row in average(points)])
         return found
 

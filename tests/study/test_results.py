@@ -130,6 +130,7 @@ def test_a_seed_that_is_half_done_does_not_count(results: Results, tmp_path: Pat
     found = {(d.figure, d.set, d.step, d.variant): d for d in again.differences()}
     assert found["validation", "", 8, "r0.1"].seeds == (1, 2)
     assert found["bd_rate", "screen", 8, "r0.1"].seeds == (1, 2, 3)
+    assert found["bd_rate", "screen", 8, "r0.2"].seeds == (1, 2)
 
 
 def test_the_report_has_the_papers_tables(results: Results, tmp_path: Path) -> None:
