@@ -40,8 +40,6 @@ NETWORK_OPTIONS = {
 """Option -> field of `NetworkConfig`."""
 RATE_OPTIONS = ("offsets", "hyper_step")
 """Those that a run which goes on from other weights may change."""
-
-
 PLACES = ("config", "data", "run_dir", "output", "val", "variable_rate", "init", "device", "cache", "force")
 """Parameters that are no settings of a run."""
 
