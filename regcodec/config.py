@@ -139,6 +139,12 @@ class RegularizerConfig:
     """r = alpha * k / (lambda * MSE), an alternative to alpha: alpha then follows the running MSE of each lambda."""
     compensate: bool = True
     """Train with lambda / (1 - r), so that a quality keeps its meaning (only with ratio)."""
+    source_width: int = 0
+    """Channels of the source entropy model; 0 is its own default."""
+    from_step: int = 0
+    """Steps before the term acts on the codec; the source entropy model learns from the first."""
+    until_step: int = 0
+    """Step from which the term acts no more; 0 is never."""
 
     def __post_init__(self) -> None:
         if self.name not in ("none", "source-entropy"):
@@ -157,6 +163,12 @@ class RegularizerConfig:
             raise UsageError("--alpha must be zero or more.")
         if not 0 <= self.ratio < 1:
             raise UsageError("--ratio must be below 1: above, the loss rewards distortion and training collapses.")
+        if self.name == "none" and (self.source_width or self.from_step or self.until_step):
+            raise UsageError("--source-width, --regularizer-from and --regularizer-until go with a --regularizer.")
+        if min(self.source_width, self.from_step, self.until_step) < 0:
+            raise UsageError("--source-width, --regularizer-from and --regularizer-until must not be negative.")
+        if self.until_step and self.until_step <= self.from_step:
+            raise UsageError("--regularizer-until must be above --regularizer-from.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +215,8 @@ class TrainConfig:
     """Steps between validations."""
     save_every: int = 500
     """Steps between checkpoints."""
+    snapshots: tuple[int, ...] = ()
+    """Steps after which the averaged weights are validated and kept in a file of their own."""
 
     def __post_init__(self) -> None:
         if self.regularizer.name != "none" and not self.regularizer.source_model:
@@ -229,12 +243,15 @@ class TrainConfig:
             raise UsageError("--crop must be a multiple of 64, the stride of the hyper latent.")
         if min(self.steps, self.batch, self.validate_every, self.save_every) < 1 or self.downscale < 1:
             raise UsageError("--steps, --batch and the intervals must be at least 1, --downscale at least 1.")
+        if any(step < 1 for step in self.snapshots) or tuple(sorted(set(self.snapshots))) != self.snapshots:
+            raise UsageError("--snapshots: name each step once, in rising order, from 1.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, as JSON has them."""
         plain = asdict(self)
         plain["lambdas"] = list(self.lambdas)
         plain["regularizer"]["alpha"] = list(self.regularizer.alpha)
+        plain["snapshots"] = list(self.snapshots)
         return plain
 
     @classmethod
@@ -251,6 +268,7 @@ class TrainConfig:
                 "network": NetworkConfig(**plain["network"]),
                 "regularizer": RegularizerConfig(**regularizer),
                 "lambdas": tuple(plain["lambdas"]),
+                "snapshots": tuple(plain.get("snapshots", ())),
             }
         )
 

@@ -21,7 +21,9 @@ def test_the_tables_lambdas_are_the_qualities_one_to_eight() -> None:
 
 
 def test_a_configuration_survives_json() -> None:
-    config = training_config("modern", rates="0.0018,0.013", regularizer="source-entropy", alpha="0.01,0.02")
+    config = training_config(
+        "modern", rates="0.0018,0.013", regularizer="source-entropy", alpha="0.01,0.02", snapshots="5,10"
+    )
     assert TrainConfig.from_dict(config.to_dict()) == config
 
 
@@ -36,6 +38,20 @@ def test_the_paper_preset_is_the_papers_training() -> None:
     [
         ({}, "--lambda for a model of one rate"),
         ({"lambda_": 0.01, "rates": "0.01"}, "--lambda for a model of one rate"),
+        ({"rates": "0.01", "regularizer_from": 5}, "go with a --regularizer"),
+        ({"rates": "0.01", "regularizer": "source-entropy", "ratio": 0.1, "source_width": -1}, "not be negative"),
+        (
+            {
+                "rates": "0.01",
+                "regularizer": "source-entropy",
+                "ratio": 0.1,
+                "regularizer_from": 9,
+                "regularizer_until": 9,
+            },
+            "--regularizer-until must be above --regularizer-from",
+        ),
+        ({"rates": "0.01", "snapshots": "5,x"}, "--snapshots 5,x"),
+        ({"rates": "0.01", "snapshots": "5,3"}, "each step once, in rising order"),
         ({"rates": "0.01,0.001"}, "rising order"),
         ({"rates": "much"}, "--rates much"),
         ({"lambda_": 0.01, "crop": 100}, "--crop"),

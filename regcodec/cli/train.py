@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ NETWORK_OPTIONS = {
 """Option -> field of `NetworkConfig`."""
 RATE_OPTIONS = ("offsets", "hyper_step")
 """Those that a run which goes on from other weights may change."""
+PLACES = ("config", "data", "run_dir", "output", "val", "variable_rate", "init", "device", "cache", "force")
+"""Parameters that are no settings of a run."""
 
 
 def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -130,6 +133,11 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option(
     "--compensate/--no-compensate", default=True, show_default=True, help="With --ratio, train with lambda / (1 - r)."
 )
+@click.option("--source-width", type=int, help="Channels of the source entropy model  [default: its own]")
+@click.option(
+    "--regularizer-from", type=int, help="Steps before it acts on the codec (its model learns from the first)."
+)
+@click.option("--regularizer-until", type=int, help="Step from which it acts no more  [default: it acts to the end]")
 @click.option(
     "--init", type=click.Path(path_type=Path), help="Start from the weights of a pack (file or name) or a checkpoint."
 )
@@ -151,6 +159,10 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option("--seed", type=int, help="Of everything random  [default: 1]")
 @click.option("--validate-every", type=int, help="Steps between validations.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.")
+@click.option(
+    "--snapshots",
+    help="Steps, comma-separated and rising, whose weights are kept beside the checkpoint, to be exported.",
+)
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
 )
@@ -196,10 +208,8 @@ def train(
     from regcodec.training.loop import train as run_training
     from regcodec.training.processes import is_first_process
 
-    if init is not None and not any(options[name] is not None for name in NETWORK_OPTIONS if name not in RATE_OPTIONS):
-        network = _with_rates(network_config_of(init), config.network, options, variable_rate)
-        regularizer = replace(config.regularizer, source_model=options["source_model"] or "")
-        config = replace(config, network=network, regularizer=regularizer)
+    if init is not None:
+        config = with_network(config, network_config_of(init), options, variable_rate=variable_rate)
     target = output or run_dir / f"{run_dir.resolve().name}{SUFFIX}"
     if output is not None:
         refuse_existing(output, force=force)
@@ -220,6 +230,10 @@ def training_config(
     alpha: str | None = None,
     ratio: float | None = None,
     compensate: bool = True,
+    source_width: int | None = None,
+    regularizer_from: int | None = None,
+    regularizer_until: int | None = None,
+    snapshots: str | None = None,
     variable_rate: bool = False,
     **options: Any,
 ) -> TrainConfig:
@@ -243,10 +257,45 @@ def training_config(
             alpha=() if alpha is None else _numbers(alpha, "--alpha"),
             ratio=ratio or 0.0,
             compensate=compensate,
+            source_width=source_width or 0,
+            from_step=regularizer_from or 0,
+            until_step=regularizer_until or 0,
         ),
         lambdas=(lambda_,) if lambda_ is not None else _numbers(rates or "", "--rates"),
+        snapshots=() if snapshots is None else _steps(snapshots),
         **_given(options),
     )
+
+
+def config_of(settings: Mapping[str, Any]) -> TrainConfig:
+    """Return the configuration of `settings`, named as the options are, as a TOML file has them.
+
+    Raises `UsageError` for a name that is no setting of a run, and for a value that its option refuses.
+    """
+    parameters = {max(p.opts, key=len).removeprefix("--"): p for p in train.params if p.name not in PLACES}
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in parameters:
+            raise UsageError(f"{key} is no setting of a run; names are those of the options of regcodec train.")
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        try:
+            values[str(parameters[key].name)] = parameters[key].type.convert(text, parameters[key], None)
+        except click.BadParameter as error:
+            raise UsageError(f"{key} = {text}: {error.message}") from error
+    return training_config(values.pop("preset", "modern"), **values)
+
+
+def with_network(
+    config: TrainConfig, found: NetworkConfig, options: Mapping[str, Any], *, variable_rate: bool = False
+) -> TrainConfig:
+    """Return `config` for the network of initial weights, unless the options (by parameter) name a network."""
+    if any(options.get(name) is not None for name in NETWORK_OPTIONS if name not in RATE_OPTIONS):
+        return config
+    chosen = {
+        name: getattr(config.network, name) for name in RATE_OPTIONS if variable_rate or options.get(name) is not None
+    }
+    regularizer = replace(config.regularizer, source_model=options.get("source_model") or "")
+    return replace(config, network=replace(found, **chosen), regularizer=regularizer)
 
 
 def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **widths: Any) -> NetworkConfig:
@@ -261,16 +310,15 @@ def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **wid
     return replace(base, **given)
 
 
-def _with_rates(
-    found: NetworkConfig, asked: NetworkConfig, options: dict[str, Any], variable_rate: bool
-) -> NetworkConfig:
-    """Return the network of the initial weights with the offsets and the step of z that are asked for."""
-    chosen = {name: getattr(asked, name) for name in RATE_OPTIONS if variable_rate or options[name] is not None}
-    return replace(found, **chosen)
-
-
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise UsageError(f"--snapshots {text}: give steps, separated by commas.") from None
 
 
 def _numbers(text: str, flag: str) -> tuple[float, ...]:

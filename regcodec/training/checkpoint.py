@@ -8,7 +8,9 @@ The data order is a function of the step (`training.data`) and needs no entry. R
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,11 @@ from regcodec.training.networks.registry import network_of
 
 FORMAT = 1
 NAME = "checkpoint.pt"
+
+
+def snapshot_name(step: int) -> str:
+    """Return the name of the file beside the checkpoint that keeps the network of `step`, to be exported."""
+    return f"snapshot-{step:07d}.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -58,3 +65,11 @@ def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
     prefix = "network."
     weights = {k[len(prefix) :]: v for k, v in state["task"].items() if k.startswith(prefix)}
     return {**weights, **state["ema"]}
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Return 16 hexadecimal digits of a SHA-256 over the bytes of `tensors` in their order."""
+    total = hashlib.sha256()
+    for tensor in tensors:
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]

@@ -2,9 +2,10 @@
 
     batch -> task (network, regularizer) -> one backward pass -> clip codec, theta apart -> three Adams -> average
 
-A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json. A run that is started again in its directory
-goes on from its checkpoint; on the CPU the result is the same to the last bit as without the interruption. Another
-number of steps, not below those done, lengthens or shortens the run: the schedule then follows the new number.
+A run lives in one directory: checkpoint.pt, metrics.jsonl, config.json, snapshot-STEP.pt where asked for. A run that
+is started again in its directory goes on from its checkpoint; on the CPU the result is the same to the last bit as
+without the interruption. Another number of steps, not below those done, lengthens or shortens the run: the schedule
+then follows the new number.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rich.console import Console
 from regcodec.config import TrainConfig
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.training.cache import ImageCache, open_cache
-from regcodec.training.checkpoint import NAME, load_checkpoint, save_checkpoint
+from regcodec.training.checkpoint import NAME, digest, load_checkpoint, save_checkpoint, snapshot_name
 from regcodec.training.data import Crops, split, validation_crops
 from regcodec.training.initial import initialise, origin_of
 from regcodec.training.metrics import Journal
@@ -115,13 +116,18 @@ class _Run:
         with journal, _stop_signals() as stop:
             if self.step:
                 journal.say(f"going on from step {self.step} of {self.checkpoint}")
+            else:
+                journal.record("start", 0, **self._beginning())
             batches = self.crops.batches(self.step, config.steps)
             for x, quality in batches:
                 losses = self._advance(x, quality)
                 if self.step % LOG_EVERY == 0 or self.step == config.steps:
                     self._log(losses, journal)
-                if self.step % config.validate_every == 0 or self.step == config.steps:
+                kept = self.step in config.snapshots
+                if kept or self.step % config.validate_every == 0 or self.step == config.steps:
                     self._validate(journal)
+                if kept:
+                    self._keep()
                 stopped = self.processes.any(bool(stop))
                 if stopped or self.step % config.save_every == 0 or self.step == config.steps:
                     self._save()
@@ -134,6 +140,8 @@ class _Run:
 
     def _advance(self, x: torch.Tensor, quality: torch.Tensor) -> Losses:
         factor = learning_rate_factor(self.step, self.config)
+        if self.task.regularizer is not None:
+            self.task.regularizer.at(self.step)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = factor * self.rates[name]
@@ -200,6 +208,29 @@ class _Run:
         listed = "  ".join(f"{p.bpp:.3f} bpp {p.psnr:.2f} dB" for p in points)
         journal.say(f"step {self.step}  validation R + lambda D {loss:.4f}  ({listed})")
 
+    def _beginning(self) -> dict[str, str]:
+        """Return what tells the runs of a pair: digests of the codec's first weights and of the first batch."""
+        return {"weights": digest(self.task.network.state_dict().values()), "batch": digest(self.crops.batch(0))}
+
+    def _keep(self) -> None:
+        """Write the network of this step with its averaged weights: a checkpoint to export, not to go on from."""
+        if not self.processes.first:
+            return
+        state = {f"network.{name}": value for name, value in self.task.network.state_dict().items()}
+        save_checkpoint(
+            self.paths.run / snapshot_name(self.step), {**self._described(), "task": state, "ema": self.average.values}
+        )
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "config": self.config.to_dict(),
+            "step": self.step,
+            "calibration": self.calibration,
+            "data": self.data,
+            "init": self.init,
+            "validation": self.figures,
+        }
+
     def _save(self) -> None:
         states = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         rng = self.processes.gather(self.processes.random_state())
@@ -208,15 +239,10 @@ class _Run:
         save_checkpoint(
             self.checkpoint,
             {
-                "config": self.config.to_dict(),
-                "step": self.step,
+                **self._described(),
                 "task": self.task.state_dict(),
                 "optimizers": states,
                 "ema": self.average.values,
-                "calibration": self.calibration,
-                "data": self.data,
-                "init": self.init,
-                "validation": self.figures,
                 "rng": rng,
             },
         )
@@ -249,8 +275,8 @@ class _Run:
 
 
 def _refuse_other_settings(run: Path, state: dict[str, Any], now: TrainConfig) -> None:
-    """Raise `UsageError` unless a run goes on as it began; its length and intervals may change."""
-    free = {name: getattr(now, name) for name in ("steps", "validate_every", "save_every")}
+    """Raise `UsageError` unless a run goes on as it began; its length, intervals and snapshots may change."""
+    free = {name: getattr(now, name) for name in ("steps", "validate_every", "save_every", "snapshots")}
     if replace(TrainConfig.from_dict(state["config"]), **free) != now:
         raise UsageError(f"{run}: holds a run with other settings. Choose another --run directory.")
     if state["step"] > now.steps:

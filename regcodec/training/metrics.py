@@ -26,6 +26,7 @@ class Journal:
             _drop_steps_beyond(path, start)
         self._file = path.open("a") if first else None
         self._said = self._marked = time.monotonic()
+        self._marked_cpu = time.process_time()
         self._marked_step = start
         self._progress = Progress(
             TextColumn("[bold]step {task.completed:,} of {task.total:,}"),
@@ -54,10 +55,15 @@ class Journal:
             self._file.flush()
 
     def show(self, step: int, figures: dict[str, float]) -> dict[str, float]:
-        """Show the figures after `step` finished steps; return them with steps per second since the last call."""
+        """Show the figures after `step` finished steps; return them with the speed since the last call.
+
+        `steps_per_second` is by the clock on the wall, `cpu_seconds` those of this process for one step.
+        """
         now = time.monotonic()
         speed = (step - self._marked_step) / max(now - self._marked, 1e-9)
-        self._marked, self._marked_step = now, step
+        cpu = time.process_time()
+        each = (cpu - self._marked_cpu) / max(step - self._marked_step, 1)
+        self._marked, self._marked_step, self._marked_cpu = now, step, cpu
         figures = {**figures, "steps_per_second": round(speed, 3)}
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self._progress.update(self._bar, completed=step, figures=text)
@@ -65,7 +71,7 @@ class Journal:
             self._said = now
             left = (self._steps - step) / max(speed, 1e-9)
             self._console.print(f"step {step} of {self._steps}  {text}  eta {left / 60:.0f} min", soft_wrap=True)
-        return figures
+        return {**figures, "cpu_seconds": round(each, 5)}
 
     def say(self, text: str) -> None:
         if self._first:

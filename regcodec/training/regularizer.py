@@ -45,28 +45,37 @@ class Regularizer(nn.Module):
     def __init__(self, config: RegularizerConfig, lambdas: tuple[float, ...]) -> None:
         super().__init__()
         self.config = config
-        self.source = SOURCES[config.source_model]()
+        self.source = SOURCES[config.source_model](**({"width": config.source_width} if config.source_width else {}))
+        self.acting = True
+        """Whether the term reaches the codec at this step; the source entropy model learns in any case."""
         self.register_buffer("lambdas", torch.tensor(lambdas, dtype=torch.float64), persistent=False)
         self.mse = RunningMeans(len(lambdas))
         if config.alpha:
             alphas = config.alpha * (len(lambdas) if len(config.alpha) == 1 else 1)
             self.register_buffer("fixed", torch.tensor(alphas, dtype=torch.float64), persistent=False)
 
+    def at(self, step: int) -> None:
+        """Let the term act at `step` (0-based), or not, as its schedule says."""
+        config = self.config
+        self.acting = config.from_step <= step and (not config.until_step or step < config.until_step)
+
     def alpha(self) -> Tensor:
         """Return alpha of each lambda, [Q]; with `ratio` it follows the running MSE."""
+        if not self.acting:
+            return torch.zeros_like(self.lambdas)
         if self.config.alpha:
             return self.fixed
         return self.config.ratio * self.distortion_weight() * self.mse.level / BITS_PER_LOG_MSE
 
     def ratio(self) -> Tensor:
         """Return r of each lambda, [Q]: the share by which the term lowers lambda."""
-        if not self.config.alpha:
+        if self.acting and not self.config.alpha:
             return torch.full_like(self.lambdas, self.config.ratio)
         return self.alpha() * BITS_PER_LOG_MSE / (self.lambdas * self.mse.level.clamp(min=1e-9))
 
     def distortion_weight(self) -> Tensor:
         """Return the lambda to train with, [Q]: lambda / (1 - r) where that is asked for."""
-        if self.config.ratio and self.config.compensate:
+        if self.acting and self.config.ratio and self.config.compensate:
             return self.lambdas / (1 - self.config.ratio)
         return self.lambdas
 

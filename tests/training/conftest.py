@@ -28,6 +28,9 @@ TINY = replace(
     save_every=100,
 )
 REGULARIZED = replace(TINY, regularizer=RegularizerConfig(name="source-entropy", ratio=0.1))
+SCHEDULED = replace(
+    REGULARIZED, regularizer=replace(REGULARIZED.regularizer, from_step=4, until_step=8), snapshots=(4, 7)
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.training import loop
-from regcodec.training.checkpoint import load_checkpoint
+from regcodec.training.checkpoint import averaged_weights, load_checkpoint, snapshot_name
 from regcodec.training.loop import InterruptedRunError, RunPaths, train
-from tests.training.conftest import REGULARIZED, TINY
+from tests.training.conftest import REGULARIZED, SCHEDULED, TINY
 
 
 def _same(a: object, b: object) -> bool:
@@ -32,7 +32,7 @@ def _same(a: object, b: object) -> bool:
     return a == b
 
 
-@pytest.mark.parametrize("config", [TINY, REGULARIZED], ids=["vanilla", "regularized"])
+@pytest.mark.parametrize("config", [TINY, REGULARIZED, SCHEDULED], ids=["vanilla", "regularized", "scheduled"])
 def test_a_run_stopped_twice_ends_with_the_same_bits(
     config, paths: RunPaths, silent: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +51,9 @@ def test_a_run_stopped_twice_ends_with_the_same_bits(
             train(config, paths, device="cpu", console=silent)
     pieces = load_checkpoint(train(config, paths, device="cpu", console=silent))
     assert _same(pieces, whole)
+    for step in config.snapshots:
+        kept, alone = (load_checkpoint(run / snapshot_name(step)) for run in (paths.run, tmp_path / "whole"))
+        assert _same(kept, alone)
 
 
 def test_the_journal_has_rate_distortion_source_bits_and_ratio(paths: RunPaths, silent: Console) -> None:
@@ -103,6 +106,50 @@ def test_alpha_zero_trains_the_codec_exactly_as_no_regularizer(
     zero = replace(TINY, regularizer=replace(REGULARIZED.regularizer, ratio=0.0, alpha=(0.0,)))
     regularized = load_checkpoint(train(zero, replace(paths, run=tmp_path / "zero"), device="cpu", console=silent))
     assert _same(vanilla["ema"], regularized["ema"])
+
+
+def _weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    return averaged_weights(load_checkpoint(run / snapshot_name(step)))
+
+
+def test_a_regularizer_switched_on_late_and_off_again_changes_nothing_outside_its_steps(
+    paths: RunPaths, silent: Console, tmp_path: Path
+) -> None:
+    runs = {
+        "vanilla": TINY,
+        "always": REGULARIZED,
+        "late": replace(REGULARIZED, regularizer=replace(REGULARIZED.regularizer, from_step=4)),
+        "early": replace(REGULARIZED, regularizer=replace(REGULARIZED.regularizer, until_step=4)),
+    }
+    for name, config in runs.items():
+        own = replace(paths, run=tmp_path / name)
+        train(replace(config, steps=6, snapshots=(4, 5)), own, device="cpu", console=silent)
+    at = {name: {step: _weights(tmp_path / name, step) for step in (4, 5)} for name in runs}
+    assert _same(at["late"][4], at["vanilla"][4])
+    assert not _same(at["late"][5], at["vanilla"][5])
+    assert _same(at["early"][4], at["always"][4])
+    assert not _same(at["early"][5], at["always"][5])
+    rows = [json.loads(line) for line in (tmp_path / "early" / "metrics.jsonl").read_text().splitlines()]
+    (last,) = (row for row in rows if row["kind"] == "train")
+    assert last["r"] == 0
+    assert last["alpha"] == [0, 0]
+
+
+def test_the_runs_of_a_pair_record_that_they_begin_equal(paths: RunPaths, silent: Console, tmp_path: Path) -> None:
+    starts = []
+    for name, config in (("a", TINY), ("b", REGULARIZED), ("c", replace(TINY, seed=2))):
+        own = replace(paths, run=tmp_path / name)
+        train(replace(config, steps=1), own, device="cpu", console=silent)
+        first = json.loads((own.run / "metrics.jsonl").read_text().splitlines()[0])
+        starts.append((first["weights"], first["batch"]))
+    assert starts[0] == starts[1]
+    assert starts[0][0] != starts[2][0]
+    assert starts[0][1] != starts[2][1]
+
+
+def test_the_last_snapshot_is_the_network_of_the_checkpoint(paths: RunPaths, silent: Console) -> None:
+    end = train(replace(TINY, steps=3, snapshots=(3,)), paths, device="cpu", console=silent)
+    assert _same(_weights(paths.run, 3), averaged_weights(load_checkpoint(end)))
 
 
 SCRIPT = """

@@ -1,0 +1,120 @@
+"""The runs of a study, one folder each, and the proof that those of a pair began equal.
+
+    OUT/runs/VARIANT/seed-S/   checkpoint.pt, snapshot-STEP.pt, metrics.jsonl, step-STEP.rgm
+
+A run that is there to its end is left alone; one that is not goes on from its checkpoint, to the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from regcodec.config import TrainConfig
+from regcodec.errors import RegcodecError, UsageError
+from regcodec.study.plan import Plan, Variant
+from regcodec.training.checkpoint import NAME, load_checkpoint, snapshot_name
+from regcodec.training.loop import RunPaths, train
+
+JOURNAL = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a study reads and writes."""
+
+    out: Path
+    data: Path
+    val: Path | None
+    cache: Path
+    init: Path | None = None
+    """Where every run begins; None for the start of its configuration."""
+
+    def run(self, variant: Variant, seed: int) -> Path:
+        """Return the folder of a run."""
+        return self.out / "runs" / variant.name / f"seed-{seed}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run by its records."""
+
+    folder: Path
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of the journal that are whole."""
+        journal = self.folder / JOURNAL
+        if not journal.exists():
+            return []
+        return [json.loads(line) for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    @property
+    def beginning(self) -> tuple[str, str] | None:
+        """Digests of the codec's first weights and of the first batch."""
+        starts = [row for row in self.records if row["kind"] == "start"]
+        return (starts[0]["weights"], starts[0]["batch"]) if starts else None
+
+    def validation(self, step: int) -> dict[str, Any] | None:
+        """Return the validation after `step` steps: loss and points."""
+        return next((row for row in self.records if row["kind"] == "validation" and row["step"] == step), None)
+
+    def speeds(self, figure: str) -> list[float]:
+        """Return a figure of the training records, but for the first, in which things are loaded."""
+        return [row[figure] for row in self.records if row["kind"] == "train"][1:]
+
+
+def train_run(config: TrainConfig, folder: Path, places: Places, *, device: str, console: Console) -> bool:
+    """Train a run to its end; return whether anything was left to do."""
+    if (folder / NAME).exists():
+        state = load_checkpoint(folder / NAME)
+        saved = TrainConfig.from_dict(state["config"])
+        if different := _differences(saved, config):
+            raise UsageError(f"{folder}: was trained with other settings ({different}). Choose another --out.")
+        whole = all((folder / snapshot_name(step)).exists() for step in config.snapshots)
+        if state["step"] == config.steps and whole:
+            return False
+    paths = RunPaths(run=folder, data=places.data, val=places.val, cache=places.cache, init=places.init)
+    train(config, paths, device=device, console=console)
+    return True
+
+
+def check_pair(plan: Plan, places: Places, variant: Variant, seed: int) -> None:
+    """Raise `RegcodecError` unless a run and its reference began with equal weights and an equal batch."""
+    if variant.against is None:
+        return
+    reference = next(v for v in plan.variants if v.name == variant.against)
+    run, other = (Run(places.run(v, seed)).beginning for v in (variant, reference))
+    if other is not None and run != other:
+        raise RegcodecError(
+            f"variant {variant.name}, seed {seed}: its first weights or its first batch are not those of "
+            f"{variant.against}, so they are no pair. Let them differ in what training does, not in where it begins, "
+            "or name another reference: against = ..."
+        )
+
+
+def in_order(plan: Plan) -> list[tuple[int, Variant]]:
+    """Return the runs in the order they are made: whole seeds, references first."""
+    variants = sorted(plan.variants, key=lambda variant: variant.against is not None)
+    return [(seed, variant) for seed in plan.seeds for variant in variants]
+
+
+def _differences(saved: TrainConfig, now: TrainConfig) -> str:
+    old, new = _flat(replace(saved, save_every=now.save_every).to_dict()), _flat(now.to_dict())
+    return ", ".join(f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value)
+
+
+def _flat(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings with joined names."""
+    flat: dict[str, Any] = {}
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": of for inner, of in value.items()}
+        else:
+            flat[name] = value
+    return flat

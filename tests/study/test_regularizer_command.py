@@ -1,0 +1,149 @@
+"""`regcodec study regularizer` from end to end: trained, measured, stopped, gone on with, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from regcodec.study import measure
+from regcodec.training import loop
+from tests.images import render
+
+STUDY = """
+seeds = [1, 2]
+snapshots = [3]
+[base]
+width = 8
+latent-width = 12
+start = "random"
+precision = "fp32"
+rates = [0.0035, 0.013]
+steps = 3
+batch = 2
+crop = 64
+warmup = 2
+[[variant]]
+name = "vanilla"
+[[variant]]
+name = "r0.1"
+regularizer = "source-entropy"
+ratio = 0.1
+[[images]]
+name = "two"
+count = 2
+every-snapshot = true
+[[images]]
+name = "all"
+published = true
+"""
+PUBLISHED = {"name": "made", "results": {"bpp": [0.01, 5.0], "psnr-rgb": [5.0, 30.0]}}
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small pictures."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("few")
+    for seed in range(3):
+        Image.fromarray(render(seed, 80, 70)).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture
+def study(run: Callable[..., Result], few: Path, tmp_path: Path) -> Callable[..., Result]:
+    """Run the study of `text` in tmp_path/out."""
+    published = tmp_path / "made.json"
+    published.write_text(json.dumps(PUBLISHED))
+
+    def call(*options: str, text: str = STUDY) -> Result:
+        file = tmp_path / "tiny.toml"
+        file.write_text(text)
+        where = ("--out", tmp_path / "out", "--data", few, "--images", f"two={few}", "--cache", tmp_path / "cache")
+        more = ("--images", f"all={few}", "--anchor", published, "--threads", "1", "--device", "cpu")
+        return run("study", "regularizer", file, *where, *more, *options)
+
+    return call
+
+
+def _untimed(points: Path) -> list[dict]:
+    rows = [json.loads(line) for line in points.read_text().splitlines()]
+    timed = ("encode_seconds", "decode_seconds", "parts")
+    return [{name: value for name, value in row.items() if name not in timed} for row in rows]
+
+
+@pytest.mark.slow
+def test_a_study_stopped_while_training_and_while_coding_ends_as_if_it_had_not_been(
+    study: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, sweep, calls = loop._Run._advance, measure.sweep, []
+
+    def stopping_in_the_second_run(own, x, quality):
+        if own.config.regularizer.ratio and own.step == 2:
+            raise KeyboardInterrupt
+        return advance(own, x, quality)
+
+    def stopping_at_the_second_image(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return sweep(*arguments, **named)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "sweep", stopping_at_the_second_image)
+        assert study().exit_code == 1
+    assert len(_untimed(out / "points.jsonl")) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_advance", stopping_in_the_second_run)
+        assert study().exit_code == 1
+    done = study()
+    assert done.exit_code == 0, done.output
+    points = _untimed(out / "points.jsonl")
+    # two images for four runs and three more for the first reference, at two qualities
+    assert len(points) == 2 * (4 * 2 + 3)
+    assert len({tuple(row.items()) for row in points}) == len(points)
+    page = (out / "report.md").read_text()
+    assert "4 of 4 runs" in page
+    assert "2 pairs, all begun with equal weights" in page
+    assert "| vanilla | made | " in page
+
+    before = (out / "points.jsonl").read_bytes()
+    for target, name in ((loop._Run, "_advance"), (measure, "sweep"), (measure, "export_checkpoint")):
+        monkeypatch.setattr(target, name, lambda *_, **__: pytest.fail("done again"))
+    assert study().exit_code == 0
+    assert study("--report-only").exit_code == 0
+    assert (out / "points.jsonl").read_bytes() == before
+
+    other = study(text=STUDY.replace("warmup = 2", "warmup = 1"))
+    assert other.exit_code == 2
+    assert "was trained with other settings (warmup 2, now 1). Choose another --out." in other.output
+
+
+def test_variants_that_do_not_begin_equal_are_no_pair(study: Callable[..., Result]) -> None:
+    wide = STUDY.replace('name = "r0.1"', 'name = "r0.1"\nlatent-width = 16').split("[[images]]")[0]
+    refused = study(text=wide + '[[images]]\nname = "two"\n[[images]]\nname = "all"\npublished = true\n')
+    assert refused.exit_code == 1
+    assert "variant r0.1, seed 1: its first weights or its first batch are not those of vanilla" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "sentence"),
+    [
+        (("--images", "three=."), STUDY, "the study has no such set"),
+        (("--images", "two"), STUDY, "give NAME=FOLDER"),
+        ((), STUDY.replace("published = true", ""), "nothing for --anchor to stand beside"),
+        ((), STUDY.replace("count = 2", "count = 9"), "holds 3 images, the study asks for 9 (two)"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_trained(
+    study: Callable[..., Result], tmp_path: Path, options: tuple[str, ...], text: str, sentence: str
+) -> None:
+    refused = study(*options, text=text)
+    assert refused.exit_code in (1, 2)
+    assert sentence in refused.output
+    assert not (tmp_path / "out" / "runs").exists()
