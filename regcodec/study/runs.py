@@ -1,6 +1,6 @@
 """The runs of a study, one folder each, and the proof that those of a pair began equal.
 
-    OUT/runs/VARIANT/seed-S/   checkpoint.pt, snapshot-STEP.pt, metrics.jsonl, step-STEP.rgm
+    OUT/runs/VARIANT/seed-S/   checkpoint.pt, snapshot-STEP.pt, metrics.jsonl, VARIANT-STEP.rgm
 
 A run that is there to its end is left alone; one that is not goes on from its checkpoint, to the same bits.
 """

@@ -184,7 +184,7 @@ def test_sigterm_to_a_real_process_leaves_a_checkpoint_that_goes_on(paths: RunPa
     process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
     journal = paths.run / "metrics.jsonl"
     deadline = time.monotonic() + 90
-    while not (journal.exists() and journal.read_text()) and time.monotonic() < deadline:
+    while not (journal.exists() and '"train"' in journal.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert journal.exists()
     process.send_signal(signal.SIGTERM)
@@ -202,7 +202,7 @@ def test_a_process_killed_without_warning_goes_on_to_the_same_bits(paths: RunPat
     journal = paths.run / "metrics.jsonl"
     with subprocess.Popen(command, env=_environment()) as process:
         deadline = time.monotonic() + 90
-        while not (journal.exists() and journal.read_text()) and time.monotonic() < deadline:
+        while not (journal.exists() and '"train"' in journal.read_text()) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.kill()
     assert process.returncode == -signal.SIGKILL
