@@ -12,6 +12,7 @@ from regcodec.cli.evaluate import eval_command
 from regcodec.cli.export import export
 from regcodec.cli.info import info
 from regcodec.cli.models import models
+from regcodec.cli.study import study
 from regcodec.cli.train import train
 from regcodec.cli.verify import verify
 from regcodec.cli.version import show_version
@@ -46,5 +47,5 @@ def main() -> None:
     """
 
 
-for _command in (encode, decode, eval_command, train, export, verify, info, models):
+for _command in (encode, decode, eval_command, train, export, verify, info, models, study):
     main.add_command(_command)

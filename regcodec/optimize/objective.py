@@ -86,6 +86,13 @@ class Objective:
         return v[0] / self.gain, (u * self.z_step + self.medians)[0]
 
     def __call__(self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]) -> Walked:
+        bits, y_hat, values = self.walk(v, u, quantize_y, quantize_z)
+        return Walked(bits, self.error_bits * self.squared_error(y_hat), values)
+
+    def walk(
+        self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the bits of z and y, y_hat [1, M, 4h, 4w] as the decoder has it, and `Walked.values`."""
         z_hat = quantize_z(u) * self.z_step + self.medians
         step = torch.full((1, 1, 1, 1), self.z_step, device=u.device)
         bits = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
@@ -104,7 +111,7 @@ class Objective:
             bits = bits + lengths.sum()
             values = values + decoded.detach()
             y_hat = y_hat + (decoded - self._moved(symbols, scale)) / self.gain
-        return Walked(bits, self.error_bits * self.squared_error(y_hat), values)
+        return bits, y_hat, values
 
     @torch.no_grad()
     def rounded(self, v: Tensor, u: Tensor) -> float:

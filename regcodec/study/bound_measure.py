@@ -100,9 +100,7 @@ class PictureLoss:
         }
 
 
-def optimised(
-    picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[float], None] = lambda _: None
-) -> Seen:
+def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[float], None] = lambda _: None) -> Seen:
     """Return means and log-scales of y and z after Adam, or `seen` where that is not better on samples of their own.
 
     The networks stay as they are. `told` gets the loss of each iteration's sample.

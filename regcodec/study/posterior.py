@@ -1,6 +1,6 @@
 """A codec with Gaussian posteriors instead of rounding: an upper bound of R(D) (papers/gap.txt, section IV-A, eq. 10).
 
-    x --g_a--> y, --h_a--> z                                  as in the codec; y and what follows in steps, times the gain
+    x --g_a--> y, --h_a--> z                    as in the codec; y and what follows in steps, times the gain
     p(z)     = N(m_c, P_c) of each channel c
     q(z | x) ~ N(z, exp(s_z)^2) * p(z)          --sample--> z~ --h_s--> mean, scale of each element of y
     p(y | z~)     = N(mean, P)
@@ -10,7 +10,7 @@
 
 res-context: p and q of a group of y see the samples of the groups before it as well, and their KL adds up by the chain
 rule. Whatever q, p and g_s are, (E R, E D) lies on or above R(D) of the images' distribution: R is at least
-I(X; Y~, Z~), which is at least I(X; X_hat). No file of R bits exists: reverse channel coding needs a little more (eq. 9).
+I(X; Y~, Z~), which is at least I(X; X_hat). No file of R bits exists: reverse channel coding needs more (eq. 9).
 
 Every KL is in closed form, Gaussian against Gaussian, given the samples before it. That of z is too: p(z) is a Gaussian
 for each channel, fitted to the moments of the codec's factorized prior. That prior's own density was tried and is

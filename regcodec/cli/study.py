@@ -1,0 +1,15 @@
+"""`regcodec study`: experiments of the papers, one command each; they need the extra `train`."""
+
+from __future__ import annotations
+
+import click
+
+from regcodec.cli.study_bound import bound
+
+
+@click.group()
+def study() -> None:
+    """Experiments of the papers on packs and runs; needs the extra train."""
+
+
+study.add_command(bound)
