@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from regcodec.cli.study_bound import bound
+from regcodec.cli.study_gap import gap
 
 
 @click.group()
@@ -13,3 +14,4 @@ def study() -> None:
 
 
 study.add_command(bound)
+study.add_command(gap)

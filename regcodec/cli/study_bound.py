@@ -113,14 +113,14 @@ def bound(
         raise UsageError("--dataset: name a directory for the points: --output.")
     require_training("study")
     limit_threads(threads)
-    _use_threads(threads)
+    use_threads(threads)
     if data is not None and run_dir is not None:
         _train(run_dir, init, data, val, lambdas, device, cache, training)
     if dataset is not None and output is not None:
         _measure(run_dir or init, dataset, data_dir, names, samples, per_sample, per_sample_lr, anchors, output)
 
 
-def _use_threads(threads: int | None) -> None:
+def use_threads(threads: int | None) -> None:
     import torch
 
     if threads is not None:
@@ -179,7 +179,7 @@ def _measure(
     output.mkdir(parents=True, exist_ok=True)
     journal = Journal(output / "points.jsonl")
     curves: dict[str, Curve] = {}
-    told = _teller()
+    told = teller()
     curves["bound"] = sweep_bound(path, images, Effort(), samples, journal, told)
     if per_sample:
         effort = Effort(iterations=per_sample, lr=lr)
@@ -201,7 +201,7 @@ def _measure(
         click.echo(f"wrote {file}", err=True)
 
 
-def _teller() -> Any:
+def teller() -> Any:
     def told(row: dict[str, Any]) -> None:
         effort = row.get("iterations", row.get("effort"))
         click.echo(

@@ -28,6 +28,7 @@ from regcodec.config import quality_of_lambda
 from regcodec.effort.search import encode_with_effort
 from regcodec.evaluation.metrics import ms_ssim
 from regcodec.optimize.objective import Objective, Window, nearest, rounded
+from regcodec.study.bound_measure import known
 from regcodec.training.networks.latents import LatentCodec
 
 
@@ -51,7 +52,7 @@ def measure_codec(codec: Codec, pixels: Pixels, lambda_: float, effort: int) -> 
         "bpp": 8 * len(data) / (pixels.shape[0] * pixels.shape[1]),
         "mse": mse,
         "psnr": 10 * math.log10(255**2 / mse) if mse else math.inf,
-        "ms_ssim": ms_ssim(decoded, pixels),
+        "ms_ssim": known(ms_ssim(decoded, pixels)),
         "bytes": len(data),
         "stream": stream,
         "table_bits": table_bits,

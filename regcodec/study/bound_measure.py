@@ -58,7 +58,7 @@ def measure(posterior: Posterior, pixels: Pixels, rate: int, effort: Effort, sam
         "mse": fmean(mse),
         "mse_error": _standard_error(mse),
         "psnr": 10 * math.log10(255**2 / fmean(mse)),
-        "ms_ssim": fmean(d["ms_ssim"] for d in drawn),
+        "ms_ssim": known(fmean(d["ms_ssim"] for d in drawn)),
         "seconds": round(time.process_time() - start, 3),
     }
 
@@ -105,7 +105,7 @@ def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[
 
     The networks stay as they are. `told` gets the loss of each iteration's sample.
     """
-    posterior = picture.posterior.requires_grad_(False)
+    picture.posterior.requires_grad_(False)
     free = seen.detached()
     leaves = [t.requires_grad_() for t in free.tensors()]
     adam = torch.optim.Adam(leaves, lr=effort.lr)
@@ -120,8 +120,12 @@ def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[
         loss.backward()
         adam.step()
         told(loss.item())
-    assert posterior is picture.posterior
     return min((seen, free.detached()), key=lambda s: picture.mean(s, CHOSEN, CHOOSING))
+
+
+def known(value: float) -> float | None:
+    """Return None for what a small picture does not have: JSON has no nan."""
+    return None if math.isnan(value) else value
 
 
 def _has_bfloat16() -> bool:
