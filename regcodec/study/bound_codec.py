@@ -43,7 +43,7 @@ def measure_codec(codec: Codec, pixels: Pixels, lambda_: float, effort: int) -> 
     """Return the figures of `pixels` [H, W, 3] at the quality of a lambda, as a journal keeps them."""
     start = time.process_time()
     model = codec.model
-    data = encode_with_effort(pixels, model, model.rates.qualities[_row(model, lambda_)], effort=effort)
+    data = encode_with_effort(pixels, model, model.rates.qualities[row_of(model, lambda_)], effort=effort)
     seconds = time.process_time() - start
     decoded = decode_pixels(data, model)
     mse = float(np.square(np.subtract(decoded, pixels, dtype=np.float32)).mean(dtype=np.float64))
@@ -88,5 +88,8 @@ def _float_bits(codec: Codec, row: int, z: Symbols, values: np.ndarray) -> float
     return float(objective.walk(v, u, nearest, rounded)[0])
 
 
-def _row(model: Model, lambda_: float) -> int:
-    return model.rates.row(quality_of_lambda(lambda_))
+def row_of(model: Model, lambda_: float) -> int:
+    """Return the row of the quality table for a lambda; the last row may lie a hundredth of q below the last rate."""
+    q = quality_of_lambda(lambda_)
+    nearest_q = min(model.rates.qualities, key=lambda known: abs(known - q))
+    return model.rates.row(nearest_q if abs(nearest_q - q) < 0.011 else q)

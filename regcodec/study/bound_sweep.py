@@ -11,12 +11,11 @@ import torch
 from regcodec.codec.library import find_pack
 from regcodec.codec.model import Model
 from regcodec.codec.pixels import Pixels
-from regcodec.config import quality_of_lambda
 from regcodec.errors import UsageError
 from regcodec.evaluation.datasets import ImageSet
 from regcodec.evaluation.sweep import load_pixels
 from regcodec.study.bound import load_bound
-from regcodec.study.bound_codec import Codec, measure_codec
+from regcodec.study.bound_codec import Codec, measure_codec, row_of
 from regcodec.study.bound_curves import Curve
 from regcodec.study.bound_journal import Journal, Row
 from regcodec.study.bound_measure import Effort, measure
@@ -73,7 +72,7 @@ def sweep_codec(
     """Code every image at the quality of each lambda with a pack; return the rows of these images."""
     model = Model.open(find_pack(pack), threads=torch.get_num_threads())
     for lambda_ in lambdas:
-        model.rates.row(quality_of_lambda(lambda_))
+        row_of(model, lambda_)
     codec = Codec(model, restore_network(model.pack).requires_grad_(False))
     common = {"kind": "codec", "id": model.pack.id, "effort": effort}
     for file in image_set.paths:

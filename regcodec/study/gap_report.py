@@ -75,9 +75,9 @@ def _conditions(networks: Sequence[Measured], plan: Plan, images: tuple[int, int
     )
     return [
         f"Written by `regcodec study gap`. {images[0]} of {images[1]} images; optimised on {few}: effort "
-        f"{plan.effort} for codecs, {plan.iterations} iterations (Adam, {plan.lr:g}) for bounds; {plan.samples} samples "
-        "a point. Codecs are real files. Bounds are KL in bits per pixel, with no file. BD-rates: PSNR, for each image, "
-        "then averaged (in brackets the number of images); below 0 is less rate.",
+        f"{plan.effort} for codecs, {plan.iterations} iterations (Adam, {plan.lr:g}) for bounds; {plan.samples} "
+        "samples a point. Codecs are real files. Bounds are KL in bits per pixel, no files. BD-rates: PSNR, each "
+        "image, then averaged (in brackets the number of images); below 0 is less rate.",
         "",
         *_table(
             ("network", "architecture", "transforms, M", "all, M", "steps of the codec", "of the bound after it"), rows
@@ -139,8 +139,8 @@ def _effects(found: Sequence[Effects]) -> list[str]:
     )
     return [
         "**Amortization**: optimised for each image against one pass, for the codec and for the bound (fig. 3). "
-        "**Digitization** (with approximation): bound against codec of the same network, amortised, both optimised, and "
-        "the bound of the codec's weights as they are.",
+        "**Digitization** (with approximation): bound against codec of the same network, amortised, both optimised, "
+        "and the bound of the codec's weights as they are.",
         "",
         *_table(
             (
@@ -168,9 +168,9 @@ def _asymptotic(found: Sequence[Effects]) -> list[str]:
         for e in found
     )
     return [
-        "Bytes on disk against the ideal code length of the same symbols, by the pack's integer tables and by the float "
-        "model; header and checksums are in both. For the bound there is no coder to measure: log2(I + 1) bits of eq. 9, "
-        "whose constant is not known, are the last column.",
+        "Bytes on disk against the ideal code length of the same symbols, by the pack's integer tables and the float "
+        "model; header and checksums are in both. For the bound there is no coder to measure: log2(I + 1) bits of "
+        "eq. 9 (its constant is not known) are the last column.",
         "",
         *_table(("network", "file over tables", "file over float model", "header, bytes", "log2(I + 1) over I"), rows),
     ]

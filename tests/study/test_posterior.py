@@ -10,11 +10,11 @@ import pytest
 import torch
 from compressai.entropy_models import EntropyBottleneck
 
+from regcodec.config import NetworkConfig
 from regcodec.errors import UsageError
 from regcodec.study.posterior import Posterior, above_zero, gaussian_kl, moments, product, wiener
 from regcodec.training.initial import load_network
 from regcodec.training.networks.registry import build_network
-from regcodec.config import NetworkConfig
 
 GRID = torch.linspace(-40, 40, 400_001, dtype=torch.float64)
 
