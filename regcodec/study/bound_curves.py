@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from regcodec.evaluation.summary import Average, BdFigure, Comparison, average, compare, compare_published
 from regcodec.evaluation.sweep import Point
@@ -24,7 +25,7 @@ COLUMNS = ("curve", "lambda", "images", "bpp", "bpp_error", "psnr", "ms_ssim", "
 
 def points(name: str, curve: Iterable[Row]) -> list[Point]:
     """Return rows as the points of an evaluation; what only files have is 0."""
-    nothing = {"width": 0, "height": 0, "encode_seconds": 0.0, "decode_seconds": 0.0}
+    nothing: dict[str, Any] = {"width": 0, "height": 0, "encode_seconds": 0.0, "decode_seconds": 0.0}
     return [
         Point(
             codec=name,

@@ -9,6 +9,7 @@ amortization.svg  what per-sample optimisation brings over them, as fig. 3
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def _curves(networks: Sequence[Measured]) -> list[str]:
             f"{row.bpp:.4f}",
             error_of_mean([r for r in curve if r["lambda"] == row.quality], "bpp_error") or "-",
             f"{row.psnr:.3f}",
-            f"{row.ms_ssim_db:.3f}",
+            "-" if math.isnan(row.ms_ssim_db) else f"{row.ms_ssim_db:.3f}",
         )
         for network in networks
         for label, curve in labelled(network).items()

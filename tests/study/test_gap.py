@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
+from PIL import Image
 from rich.console import Console
 
 from regcodec.bitstream.container import read_rgc
@@ -21,8 +23,7 @@ from regcodec.study.gap_effects import asymptotic, figure
 from regcodec.study.gap_plan import read_plan
 from regcodec.training.loop import RunPaths
 from regcodec.training.restore import restore_network
-from tests.images import render
-from tests.study.conftest import CONFIG, LAMBDAS, NETWORKS
+from tests.study.conftest import CONFIG, NETWORKS
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def plan(codecs: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPat
     text = 'optimised = ["a"]\neffort = 4\niterations = 2\nlr = 0.02\nsamples = 2\n'
     for arch, pack in codecs.items():
         paths = RunPaths(folder / arch, photos, None, photos.parent / "cache", pack)
-        config = replace(CONFIG, network=NETWORKS[arch], steps=4, validate_every=4)
+        # hardly any training, so that its curve meets the codec's
+        config = replace(CONFIG, network=NETWORKS[arch], steps=4, validate_every=4, lr=1e-6, lr_rates=1e-6)
         train_bound(config, paths, device="cpu", console=Console(quiet=True))
         text += f'[[network]]\nname = "{arch}"\npack = "{pack}"\nbound = "{folder / arch}"\n'
     (folder / "plan.toml").write_text(text)
@@ -80,14 +82,16 @@ def test_bd_rates_are_of_each_image_then_averaged_and_over_common_images() -> No
     assert figure([], curve(1, "b")) is None
 
 
-@pytest.mark.parametrize("arch", ["res-hyper", "res-context"])
-def test_files_are_a_little_above_their_ideal_length(codecs: dict[str, Path], arch: str) -> None:
-    model = Model.open(codecs[arch], threads=1)
+def test_files_of_the_default_pack_are_a_little_above_their_ideal_length() -> None:
+    root = Path(__file__).parents[2]
+    model = Model.open(root / "models" / "res-context.rgm", threads=1)
     codec = Codec(model, restore_network(model.pack).requires_grad_(False))
-    data = encode_pixels(render(30, 256, 192), model, model.rates.qualities[row_of(model, LAMBDAS[1])])
+    with Image.open(root / "docs" / "sample" / "coffee.png") as image:
+        pixels = np.asarray(image.convert("RGB"))[100:228, 120:312]
+    data = encode_pixels(pixels, model, model.rates.qualities[row_of(model, 0.0162)])
     tables, floats, stream = ideal(codec, read_rgc(data))
     assert tables <= 8 * stream <= tables + 64 + 0.001 * tables
-    assert floats == pytest.approx(tables, rel=0.02)
+    assert floats == pytest.approx(tables, rel=0.005)
     assert 0 < len(data) - stream <= 48
 
 
