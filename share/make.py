@@ -36,10 +36,7 @@ def man_page() -> str:
         *_options(main, context),
     ]
     lines += [".SH COMMANDS"]
-    for name, command in sorted(main.commands.items()):
-        below = click.Context(command, info_name=name, parent=context)
-        usage = " ".join(command.collect_usage_pieces(below))
-        lines += [f".SS regcodec {name} {_escaped(usage)}", *_prose(command), *_options(command, below)]
+    lines += _commands(main, context)
     lines += [
         ".SH ENVIRONMENT",
         ".TP",
@@ -47,6 +44,16 @@ def man_page() -> str:
         "Folders that are searched for packs first, separated as in PATH.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
+    """Yield a section for each command of a group, those of groups in it after their own."""
+    for name, command in sorted(group.commands.items()):
+        below = click.Context(command, info_name=name, parent=context)
+        usage = " ".join(command.collect_usage_pieces(below))
+        yield from (f".SS {below.command_path} {_escaped(usage)}", *_prose(command), *_options(command, below))
+        if isinstance(command, click.Group):
+            yield from _commands(command, below)
 
 
 def completion(shell: str) -> str:

@@ -15,9 +15,9 @@ codec() { # name, options of the network
         --rates 0.0018,0.0054,0.0162,0.0483 --latent-width 256 --hyper-width 128 \
         --crop 128 --batch 8 --lr 5e-4 --warmup 100 --steps 1500 --validate-every 1500 --save-every 250
 }
-bound() { # name, pack
+bound() { # name, pack, learning rate
     regcodec study bound --init "$2" "${data[@]}" --run "$runs/bound-$1" \
-        --crop 128 --batch 8 --lr 2e-4 --warmup 50 --steps 400 --validate-every 400 --save-every 100
+        --crop 128 --batch 8 --lr "$3" --warmup 50 --steps 400 --validate-every 400 --save-every 100
 }
 
 codec small --arch res-hyper --width 64 --blocks-analysis 1 --blocks-synthesis 2
@@ -25,9 +25,9 @@ codec middle --arch res-hyper --width 128 --blocks-analysis 4 --blocks-synthesis
 codec large --arch res-hyper --width 192 --blocks-analysis 7 --blocks-synthesis 10
 codec context --arch res-context --width 192 --blocks-analysis 7 --blocks-synthesis 10 --context-width 128 --blocks-context 2
 for name in small middle large context; do
-    bound "$name" "$runs/$name.rgm"
+    bound "$name" "$runs/$name.rgm" 2e-4
 done
 regcodec study gap studies/gap.toml "${measure[@]}" -o "$runs/report"
 
-bound shipped res-context
+bound shipped res-context 1e-4
 regcodec study bound --run "$runs/bound-shipped" "${measure[@]}" --anchor res-context --samples 2 -o "$runs/shipped"

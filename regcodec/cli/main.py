@@ -47,5 +47,5 @@ def main() -> None:
     """
 
 
-for _command in (encode, decode, eval_command, train, export, verify, info, models, study):
+for _command in (encode, decode, eval_command, train, export, study, verify, info, models):
     main.add_command(_command)

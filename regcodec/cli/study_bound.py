@@ -16,7 +16,7 @@ from regcodec.errors import UsageError
 if TYPE_CHECKING:
     from regcodec.study.bound_curves import Curve
 
-DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=2e-4, lr_rates=2e-3, warmup=50, ema=0.99)
+DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=1e-4, lr_rates=2e-3, warmup=50, ema=0.99)
 """Of the training: it begins from a trained codec."""
 
 
@@ -40,11 +40,19 @@ DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=2e-4, lr_rates=2e-3, 
 @click.option("--lr", type=float, default=DEFAULTS.lr, show_default=True, help="Adam, networks; the cosine's start.")
 @click.option("--warmup", type=int, default=DEFAULTS.warmup, show_default=True, help="Steps of linear warm-up.")
 @click.option("--ema", type=float, default=DEFAULTS.ema, show_default=True, help="Decay of the averaged weights.")
-@click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["bf16", "fp32"]),
+    default="bf16",
+    show_default=True,
+    help="bf16 autocast of the networks in training, or fp32.",
+)
 @click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True, help="Of everything random in training.")
 @click.option("--validate-every", type=int, default=1000, show_default=True, help="Steps between validations.")
 @click.option("--save-every", type=int, default=250, show_default=True, help="Steps between checkpoints.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
+)
 @click.option("--cache", type=click.Path(path_type=Path), help="Of decoded images  [default: the user's cache]")
 @click.option("--dataset", help="Measure on a folder of images or a known set (kodak).")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where known sets are, each in a folder of its name.")

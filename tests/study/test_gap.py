@@ -104,6 +104,11 @@ def test_the_asymptotic_figures_are_those_of_the_rows() -> None:
     assert found.one_shot == pytest.approx(100 * 12.7733 / 7000, rel=1e-3)
 
 
+def test_the_plan_of_the_study_has_three_sizes_and_a_context() -> None:
+    plan = read_plan(Path(__file__).parents[2] / "studies" / "gap.toml")
+    assert [network.name for network in plan.networks] == ["small", "middle", "large", "context"]
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
