@@ -74,8 +74,8 @@ class PictureLoss:
         self.target = torch.from_numpy(to_planes(pixels, 1))
         self.area = pixels.shape[0] * pixels.shape[1]
 
-    def __call__(self, seen: Seen, noise: torch.Generator) -> Tensor:
-        estimate = self.posterior.draw(seen, self.quality, noise)
+    def __call__(self, seen: Seen, noise: torch.Generator, *, bfloat16: bool = False) -> Tensor:
+        estimate = self.posterior.draw(seen, self.quality, noise, bfloat16=bfloat16)
         seen_pixels = estimate.x_hat[:, :, : self.target.shape[2], : self.target.shape[3]].clamp(0, 1)
         mse = 255**2 * (seen_pixels - self.target).square().mean()
         return estimate.bits.sum() / self.area + self.lambda_ * mse
@@ -114,8 +114,7 @@ def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[
         falling = 0.5 * (1 + math.cos(math.pi * i / max(effort.iterations - 1, 1)))
         for group in adam.param_groups:
             group["lr"] = effort.lr * (LAST_RATE + (1 - LAST_RATE) * falling)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_bfloat16()):
-            loss = picture(free, noise)
+        loss = picture(free, noise, bfloat16=_has_bfloat16())
         adam.zero_grad()
         loss.backward()
         adam.step()
