@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from regcodec.cli.study_bound import bound
+from regcodec.cli.study_gap import gap
 from regcodec.cli.study_regularizer import regularizer
 
 
@@ -13,3 +15,5 @@ def study() -> None:
 
 
 study.add_command(regularizer)
+study.add_command(bound)
+study.add_command(gap)

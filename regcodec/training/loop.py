@@ -14,7 +14,7 @@ import copy
 import json
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from regcodec.training.data import Crops, split, validation_crops
 from regcodec.training.initial import initialise, origin_of
 from regcodec.training.metrics import Journal
 from regcodec.training.mgda import common_descent
+from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import network_of
 from regcodec.training.processes import Processes, start_processes
 from regcodec.training.schedule import Average, learning_rate_factor
@@ -59,19 +60,38 @@ class InterruptedRunError(RegcodecError):
     """A signal stopped the run after its checkpoint was written."""
 
 
-def train(config: TrainConfig, paths: RunPaths, *, device: str = "auto", console: Console | None = None) -> Path:
-    """Train until `config.steps` and return the checkpoint's path."""
+def train(
+    config: TrainConfig,
+    paths: RunPaths,
+    *,
+    device: str = "auto",
+    console: Console | None = None,
+    make_task: Callable[[LatentCodec, TrainConfig], Task] = Task,
+    name: str = NAME,
+) -> Path:
+    """Train until `config.steps` and return the checkpoint's path.
+
+    `make_task` puts the loss around the network; a task of another kind has checkpoints of another `name`.
+    """
     processes = start_processes(device)
     try:
-        return _Run(config, paths, processes, console or Console(stderr=True)).finish()
+        return _Run(config, paths, processes, console or Console(stderr=True), make_task, name).finish()
     finally:
         processes.close()
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, paths: RunPaths, processes: Processes, console: Console) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        paths: RunPaths,
+        processes: Processes,
+        console: Console,
+        make_task: Callable[[LatentCodec, TrainConfig], Task],
+        name: str,
+    ) -> None:
         self.config, self.paths, self.processes, self.console = config, paths, processes, console
-        self.checkpoint = paths.run / NAME
+        self.checkpoint = paths.run / name
         if config.balance == "mgda" and processes.world > 1:
             raise UsageError("--balance mgda runs in one process; give --balance relative to several.")
         resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
@@ -94,7 +114,7 @@ class _Run:
         if resumed is None:
             initialise(network, config, paths.init, self.crops)
             self.init = None if paths.init is None else origin_of(paths.init)
-        self.task = Task(network, config).to(processes.device, memory_format=torch.channels_last)
+        self.task = make_task(network, config).to(processes.device, memory_format=torch.channels_last)
         # from here the noise: another in each process, the same with and without a regularizer
         torch.manual_seed(config.seed + 1 + processes.rank)
         self.average = Average(self.task.network, config.ema)

@@ -1,0 +1,60 @@
+"""Points of a study as JSON lines: a row for each picture, network, rate and effort; a study goes on where it stopped.
+
+    {"kind": "bound", "name": ..., "id": ..., "image": ..., "lambda": ..., "iterations": ..., "bpp": ..., "psnr": ...}
+
+A row is known by the fields that `KEYS` lists for its kind; the rest is what was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from regcodec.errors import RegcodecError, UsageError
+
+Row = dict[str, Any]
+KEYS = {
+    "bound": ("id", "image", "lambda", "iterations", "lr", "samples"),
+    "codec": ("id", "image", "lambda", "effort"),
+}
+
+
+class Journal:
+    """Rows of a file; a last line that a kill cut is left out and written again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Row] = []
+        whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                KEYS[row["kind"]]
+            except (ValueError, KeyError, TypeError) as error:
+                raise UsageError(f"{path}: line {number} is no point of a study. Choose another --output.") from error
+            self.rows.append(row)
+        if path.exists() and len(whole) + 1 < path.stat().st_size:
+            path.write_bytes(whole + b"\n" if whole else b"")
+        self._known = {self._key(row) for row in self.rows}
+
+    def has(self, **row: Any) -> bool:
+        """Return whether a row with these fields (those of `KEYS`) was measured."""
+        return self._key(row) in self._known
+
+    def add(self, **row: Any) -> None:
+        """Keep a row, on disk first."""
+        if row["kind"] not in KEYS:
+            raise RegcodecError(f"a study has no points of kind {row['kind']}.")
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self.rows.append(row)
+        self._known.add(self._key(row))
+
+    def select(self, **fields: Any) -> list[Row]:
+        """Return the rows that have these values."""
+        return [row for row in self.rows if all(row.get(name) == value for name, value in fields.items())]
+
+    @staticmethod
+    def _key(row: Row) -> tuple[Any, ...]:
+        return (row["kind"], *(row[name] for name in KEYS[row["kind"]]))
