@@ -151,7 +151,7 @@ class _Run:
                 stopped = self.processes.any(bool(stop))
                 if stopped or self.step % config.save_every == 0 or self.step == config.steps:
                     self._save()
-                if stopped and self.step < config.steps:
+                if stopped:
                     batches.close()
                     raise InterruptedRunError(
                         f"stopped at step {self.step}; the same command goes on from {self.checkpoint}."

@@ -33,20 +33,22 @@ def _same(a: object, b: object) -> bool:
 
 
 @pytest.mark.parametrize("config", [TINY, REGULARIZED, SCHEDULED], ids=["vanilla", "regularized", "scheduled"])
-def test_a_run_stopped_twice_ends_with_the_same_bits(
+def test_a_run_stopped_twice_and_at_its_last_step_ends_with_the_same_bits(
     config, paths: RunPaths, silent: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_checkpoint(train(config, replace(paths, run=tmp_path / "whole"), device="cpu", console=silent))
     advance = loop._Run._advance
 
-    def killed_at_five_and_nine(run, x, quality):
+    places = (5, 9, config.steps)
+
+    def killed(run, x, quality):
         losses = advance(run, x, quality)
-        if run.step in (5, 9):
+        if run.step in places:
             os.kill(os.getpid(), signal.SIGTERM)
         return losses
 
-    monkeypatch.setattr(loop._Run, "_advance", killed_at_five_and_nine)
-    for step in (5, 9):
+    monkeypatch.setattr(loop._Run, "_advance", killed)
+    for step in places:
         with pytest.raises(InterruptedRunError, match=f"stopped at step {step}"):
             train(config, paths, device="cpu", console=silent)
     pieces = load_checkpoint(train(config, paths, device="cpu", console=silent))
