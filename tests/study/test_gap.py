@@ -105,7 +105,7 @@ def test_the_asymptotic_figures_are_those_of_the_rows() -> None:
 
 
 def test_the_plan_of_the_study_has_three_sizes_and_a_context() -> None:
-    plan = read_plan(Path(__file__).parents[2] / "studies" / "gap.toml")
+    plan = read_plan(Path(__file__).parents[2] / "studies" / "gap" / "plan.toml")
     assert [network.name for network in plan.networks] == ["small", "middle", "large", "context"]
 
 

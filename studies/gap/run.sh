@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The gap study at a CPU's budget: three sizes of res-hyper and a res-context, their bounds, the report, and the bound
 # of the shipped pack. Every step goes on where it stopped. docs/gap.md says what it costs.
-#   DATA=photos VAL=held-out DATA_DIR=sets ANCHOR=vtm.json studies/gap.sh
+#   DATA=photos VAL=held-out DATA_DIR=sets ANCHOR=vtm.json studies/gap/run.sh
 set -euo pipefail
 runs="runs/gap"
 mkdir -p "$runs"
@@ -27,7 +27,7 @@ codec context --arch res-context --width 192 --blocks-analysis 7 --blocks-synthe
 for name in small middle large context; do
     bound "$name" "$runs/$name.rgm" 2e-4
 done
-regcodec study gap studies/gap.toml "${measure[@]}" -o "$runs/report"
+regcodec study gap studies/gap/plan.toml "${measure[@]}" -o "$runs/report"
 
 bound shipped res-context 1e-4
 regcodec study bound --run "$runs/bound-shipped" "${measure[@]}" --anchor res-context --samples 2 -o "$runs/shipped"
