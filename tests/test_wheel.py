@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from regcodec.codec.library import DEFAULT
+from regcodec.codec.library import DEFAULT, find_pack, find_twin
 
 ROOT = Path(__file__).parents[1]
 LARGEST_PACK = 10_000_000  # bytes
@@ -35,7 +36,7 @@ def test_the_wheel_carries_the_default_pack_and_its_twin_and_no_tests(wheel: Pat
     with zipfile.ZipFile(wheel) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
     packs = {name: size for name, size in sizes.items() if name.endswith(".rgm")}
-    assert sorted(packs) == [f"regcodec/packs/{DEFAULT}-vanilla.rgm", f"regcodec/packs/{DEFAULT}.rgm"]
+    assert sorted(packs) == sorted(f"regcodec/packs/{name}.rgm" for name in (DEFAULT, find_twin(find_pack(None)).stem))
     assert max(packs.values()) <= LARGEST_PACK
     assert not [name for name in sizes if name.startswith(("tests/", "benchmarks/"))]
 
@@ -57,5 +58,6 @@ def test_an_installed_wheel_codes_a_picture_and_finds_its_twin(wheel: Path, tmp_
     regcodec("encode", str(sample), "-q", "3", "-o", "coffee.rgc", "--verify")
     regcodec("decode", "coffee.rgc", "-o", "coffee.png")
     assert (tmp_path / "coffee.png").stat().st_size > (tmp_path / "coffee.rgc").stat().st_size > 1000
-    report = regcodec("eval", "--dataset", "set", "--anchor", "vanilla", "--qualities", "3")
-    assert f"{DEFAULT}-vanilla"[:10] in report
+    regcodec("eval", "--dataset", "set", "--anchor", "vanilla", "--qualities", "3", "--output", "report")
+    with (tmp_path / "report" / "summary.csv").open() as file:
+        assert {row["codec"] for row in csv.DictReader(file)} == {DEFAULT, find_twin(find_pack(None)).stem}

@@ -44,7 +44,8 @@ UNBROKEN = 10_000
     "--anchor",
     "anchors",
     multiple=True,
-    help="vanilla, a pack, jpeg, webp, avif, or a published curve (CompressAI's JSON); may be repeated.",
+    help="vanilla (the twin: the other of NAME and NAME-vanilla), a pack, jpeg, webp, avif, or a published curve "
+    "(CompressAI's JSON); may be repeated.",
 )
 @click.option("--qualities", help="Qualities of the pack, comma-separated  [default: all it has]")
 @click.option(

@@ -8,7 +8,7 @@ from pathlib import Path
 from regcodec.codec.pack import SUFFIX, stated_id
 from regcodec.errors import PackNotFoundError
 
-DEFAULT = "res-context"
+DEFAULT = "res-context-vanilla"
 TWIN_SUFFIX = "-vanilla"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -50,8 +50,11 @@ def find_pack_by_id(pack_id: str) -> Path:
 
 
 def find_twin(path: Path) -> Path:
-    """Return the vanilla twin of a pack: NAME-vanilla.rgm beside NAME.rgm or among the packs at hand."""
-    name = path.stem + TWIN_SUFFIX
+    """Return the other pack of a pair, NAME-vanilla.rgm for NAME.rgm and back: beside it or among the packs at hand."""
+    name = path.stem.removesuffix(TWIN_SUFFIX)
+    kind, setting = "regularized", "--regularizer source-entropy --ratio 0.05"
+    if name == path.stem:
+        name, kind, setting = path.stem + TWIN_SUFFIX, "vanilla", "--regularizer none"
     beside = path.with_name(name + SUFFIX)
     if beside.is_file():
         return beside
@@ -59,8 +62,8 @@ def find_twin(path: Path) -> Path:
     if name in at_hand:
         return at_hand[name]
     raise PackNotFoundError(
-        f"{path}: has no vanilla twin {name}{SUFFIX}. Train it with the settings of the pack's manifest "
-        f"(regcodec info {path}) and --regularizer none, and put it beside the pack."
+        f"{path}: has no {kind} twin {name}{SUFFIX}. Train it with the settings of the pack's manifest "
+        f"(regcodec info {path}) and {setting}, and put it beside the pack."
     )
 
 

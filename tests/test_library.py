@@ -1,0 +1,36 @@
+"""Packs of a pair find each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from regcodec.codec.library import find_twin
+from regcodec.errors import PackNotFoundError
+
+
+def test_the_packs_of_a_pair_are_each_others_twin(tmp_path: Path) -> None:
+    regularized, vanilla = tmp_path / "mine.rgm", tmp_path / "mine-vanilla.rgm"
+    for path in (regularized, vanilla):
+        path.touch()
+    assert find_twin(regularized) == vanilla
+    assert find_twin(vanilla) == regularized
+
+
+def test_a_twin_is_found_among_the_packs_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGCODEC_MODELS", str(tmp_path))
+    (tmp_path / "mine-vanilla.rgm").touch()
+    assert find_twin(Path("elsewhere/mine.rgm")) == tmp_path / "mine-vanilla.rgm"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("mine.rgm", "has no vanilla twin mine-vanilla.rgm.*--regularizer none"),
+        ("mine-vanilla.rgm", "has no regularized twin mine.rgm.*--regularizer source-entropy"),
+    ],
+)
+def test_a_pack_without_a_twin_is_told_how_to_get_one(tmp_path: Path, name: str, sentence: str) -> None:
+    with pytest.raises(PackNotFoundError, match=sentence):
+        find_twin(tmp_path / name)
