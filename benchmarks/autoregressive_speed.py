@@ -2,10 +2,11 @@
 
     python benchmarks/autoregressive_speed.py PACK IMAGE [--repeats 3]
 
-PACK is of one rate, autoregressive or attention. CompressAI's side is the network read back from it: compress() and
-decompress() after update(force=True), and its transforms g_a, h_a, g_s alone; "entropy" is what remains of the time of
-a side without its transforms. Seconds are wall clock and, in brackets, of the processor, which other processes change
-less; the ratios are of the latter. Payload: the symbols' chunks against CompressAI's strings.
+PACK is autoregressive or attention, of one rate trained from the start, so that its gain is one: CompressAI has none.
+CompressAI's side is the network read back from it: compress() and decompress() after update(force=True), and its
+transforms g_a, h_a, g_s alone; "entropy" is what remains of the time of a side without its transforms. Seconds are wall
+clock and, in brackets, of the processor, which other processes change less; the ratios are of the latter. Payload: the
+symbols' chunks against CompressAI's strings.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, network = Model.open(options.pack, threads=1), load_network(options.pack)
+    if network.gains().tolist() != [1.0]:
+        parser.error(f"{options.pack}: has gains {network.gains().tolist()}; give a pack of one rate and gain one.")
     network.update(force=True)
     pixels = load_pixels(options.image)
     planes = to_planes(pixels, model.stride)

@@ -103,8 +103,8 @@ def bound(
     """Bound R(D) from above by a codec with Gaussian posteriors instead of rounding.
 
     \b
-    regcodec study bound --init res-context --data photos --run runs/bound --steps 1000
-    regcodec study bound --run runs/bound --dataset kodak -o bound --anchor res-context --anchor vtm.json
+    regcodec study bound --init res-context-vanilla --data photos --run runs/bound --steps 1000
+    regcodec study bound --run runs/bound --dataset kodak -o bound --anchor res-context-vanilla --anchor vtm.json
     regcodec study bound --run runs/bound --dataset kodak -o bound --per-sample 5000
 
     With --data it trains (the same call goes on from a checkpoint), with --dataset it measures, with both one after the
@@ -195,6 +195,8 @@ def _measure(
     rates = sorted({row["lambda"] for row in curves["bound"]})
     for name in anchors:
         if not name.endswith(SUFFIX):
+            if Path(name).stem in curves:
+                raise UsageError(f"--anchor {name}: there is a curve of this name already; rename the pack.")
             curves[Path(name).stem] = sweep_codec(name, images, rates, 0, journal, told)
     if len(images.paths) < len(whole.paths) and published:
         click.echo(

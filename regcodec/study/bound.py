@@ -57,7 +57,7 @@ def train_bound(config: TrainConfig, paths: RunPaths, *, device: str = "auto", c
 
 
 def load_bound(path: Path) -> tuple[Posterior, dict[str, Any]]:
-    """Return a trained bound, by its run, or an untrained one, of a pack or a codec's run, and what it is.
+    """Return a trained bound, by its run, or an untrained one, of a pack, and what it is.
 
     `name`, `id` (changes when the weights do), `steps` of the bound's own training.
     """

@@ -30,7 +30,7 @@ class Journal:
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 row = json.loads(line)
-                KEYS[row["kind"]]
+                self._key(row)
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{path}: line {number} is no point of a study. Choose another --output.") from error
             self.rows.append(row)

@@ -67,7 +67,7 @@ def _measured(network: Network, plan: Plan, images: ImageSet, few: ImageSet, jou
 
 def _refuse_others_bound(network: Network) -> None:
     _, about = load_bound(Path(network.bound))
-    began = (about["init"] or {}).get("pack", read_pack(find_pack(network.pack)).id if not about["init"] else None)
+    began = about["init"].get("pack") if about["init"] else about["id"]
     if began is not None and began != read_pack(find_pack(network.pack)).id:
         raise UsageError(f"{network.bound}: began from pack {began}, which is not {network.pack}.")
 

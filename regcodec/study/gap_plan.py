@@ -62,10 +62,14 @@ def read_plan(path: Path) -> Plan:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file ({error}).") from error
     networks = plain.pop("network", [])
+    if not isinstance(networks, list) or not all(isinstance(network, dict) for network in networks):
+        raise UsageError(f"{path}: network is written as [[network]], once for each.")
     _refuse_unknown(path, plain, {f.name for f in fields(Plan)} - {"networks"})
     for network in networks:
         _refuse_unknown(path, network, {f.name for f in fields(Network)})
     for name in ("images", "optimised"):
+        if not _are_names(plain.get(name, [])):
+            raise UsageError(f"{path}: {name} is a list of names.")
         plain[name] = tuple(plain.get(name, ()))
     try:
         return Plan(networks=tuple(Network(**network) for network in networks), **plain)
@@ -73,6 +77,10 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(f"{path}: {error}.") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _refuse_unknown(path: Path, settings: dict[str, Any], known: set[str]) -> None:

@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from regcodec.codec.model import Model
 from regcodec.codec.pack import SUFFIX
-from regcodec.errors import RegcodecError
+from regcodec.errors import RegcodecError, UsageError
 from regcodec.evaluation.codecs import PackCodec
 from regcodec.evaluation.datasets import ImageSet, open_dataset
 from regcodec.evaluation.sweep import Point, sweep
@@ -55,7 +55,11 @@ class Points:
             whole = data[: data.rfind(b"\n") + 1]  # a kill may cut the last line
             if len(whole) < len(data):
                 write_atomically(path, whole)
-            self._rows = [_parsed(json.loads(line)) for line in whole.splitlines()]
+            for number, line in enumerate(whole.splitlines(), start=1):
+                try:
+                    self._rows.append(_parsed(json.loads(line)))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise UsageError(f"{path}: line {number} is no point of a study. Choose another --out.") from error
 
     def add(self, key: Key, pack: str, points: list[Point]) -> None:
         """Write the points of one image."""
@@ -71,6 +75,13 @@ class Points:
             if own == key and id_ == pack:
                 count[point.image] += 1
         return {image for image, times in count.items() if times >= qualities}
+
+    def counts(self) -> dict[str, int]:
+        """Return how many images of each set have points."""
+        images: dict[str, set[str]] = defaultdict(set)
+        for key, _, point in self._rows:
+            images[key.set].add(point.image)
+        return {name: len(found) for name, found in images.items()}
 
     def of(self, key: Key) -> list[Point]:
         """Return the points of the last pack that was measured under `key`, of images with all qualities."""

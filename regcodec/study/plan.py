@@ -100,7 +100,7 @@ def read_plan(path: Path, configure: Callable[[Mapping[str, Any]], TrainConfig])
         if unknown:
             raise UsageError(f"unknown keys: {', '.join(unknown)}. A study has {', '.join(KEYS)}.")
         base = raw.get("base", {})
-        if not isinstance(base, dict) or not isinstance(base.get("steps"), int):
+        if not isinstance(base, dict) or type(base.get("steps")) is not int:
             raise UsageError("[base] is a table of settings of regcodec train, steps among them.")
         if forbidden := sorted({"seed", "snapshots", "validate-every"} & set(base)):
             raise UsageError(f"[base] {forbidden[0]}: is set by the study; leave it out.")
@@ -109,12 +109,15 @@ def read_plan(path: Path, configure: Callable[[Mapping[str, Any]], TrainConfig])
         if max(snapshots) > base["steps"]:
             raise UsageError(f"snapshots: {max(snapshots)} is beyond the {base['steps']} steps of the runs.")
         kept = sorted({*snapshots, base["steps"]})
+        images = tuple(_images(table) for table in _tables(raw, "images"))
+        if len({one.name for one in images}) < len(images):
+            raise UsageError("every [[images]] has a name of its own.")
         common = {**base, "snapshots": kept, "validate-every": base["steps"]}
         return Plan(
             name=path.stem,
             seeds=tuple(seeds),
             variants=_variants(_tables(raw, "variant"), raw.get("reference"), common, configure),
-            images=tuple(_images(table) for table in _tables(raw, "images")),
+            images=images,
         )
 
 
@@ -128,6 +131,8 @@ def _variants(
     if len(names) < 2 or len(set(names)) < len(names):
         raise UsageError("a study has at least two [[variant]] tables, each with a name of its own.")
     first = names[0] if reference is None else reference
+    if not all(isinstance(name, str) for name in (first, *(table.get("against", "") for table in tables))):
+        raise UsageError("reference and against are names of variants.")
     references = {first, *(table["against"] for table in tables if "against" in table)}
     if missing := sorted(str(name) for name in references if name not in names):
         raise UsageError(f"{missing[0]}: a reference that is no variant. Variants: {', '.join(names)}.")
@@ -150,7 +155,7 @@ def _images(table: dict[str, Any]) -> Images:
     if unknown := sorted(set(table) - known):
         raise UsageError(f"images {name}: unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
     count = table.get("count")
-    if count is not None and (not isinstance(count, int) or count < 1):
+    if count is not None and (type(count) is not int or count < 1):
         raise UsageError(f"images {name}: count is a number of images, at least 1.")
     flags = {key: table.get(key, False) for key in ("every-snapshot", "published")}
     if not all(isinstance(value, bool) for value in flags.values()):

@@ -10,7 +10,7 @@
 
 res-context: p and q of a group of y see the samples of the groups before it as well, and their KL adds up by the chain
 rule. Whatever q, p and g_s are, (E R, E D) lies on or above R(D) of the images' distribution: R is at least
-I(X; Y~, Z~), which is at least I(X; X_hat). No file of R bits exists: reverse channel coding needs more (eq. 9).
+I(X; Y~, Z~), which is at least I(X; X_hat). No file of R bits exists: reverse channel coding may need more (eq. 9).
 
 Every KL is in closed form, Gaussian against Gaussian, given the samples before it. That of z is too: p(z) is a Gaussian
 for each channel, fitted to the moments of the codec's factorized prior. That prior's own density was tried and is

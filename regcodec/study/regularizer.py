@@ -40,7 +40,8 @@ def run_study(
     points = Points(places.out / POINTS)
 
     def report() -> list[Path]:
-        counts = {name: len(image_set.paths) for name, image_set in sets.items()}
+        there = {**points.counts(), **{name: len(image_set.paths) for name, image_set in sets.items()}}
+        counts = {images.name: there[images.name] for images in plan.images if images.name in there}
         return write_study(Results(plan, places, points), published, places.out, images=counts, plots=plots)
 
     if report_only:

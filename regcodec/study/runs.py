@@ -19,6 +19,7 @@ from regcodec.config import TrainConfig
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.study.plan import Plan, Variant
 from regcodec.training.checkpoint import NAME, load_checkpoint, snapshot_name
+from regcodec.training.initial import origin_of
 from regcodec.training.loop import RunPaths, train
 
 JOURNAL = "metrics.jsonl"
@@ -58,7 +59,7 @@ class Run:
     def beginning(self) -> tuple[str, str] | None:
         """Digests of the codec's first weights and of the first batch."""
         starts = [row for row in self.records if row["kind"] == "start"]
-        return (starts[0]["weights"], starts[0]["batch"]) if starts else None
+        return (starts[-1]["weights"], starts[-1]["batch"]) if starts else None
 
     def validation(self, step: int) -> dict[str, Any] | None:
         """Return the validation after `step` steps: loss and points."""
@@ -76,6 +77,8 @@ def train_run(config: TrainConfig, folder: Path, places: Places, *, device: str,
         saved = TrainConfig.from_dict(state["config"])
         if different := _differences(saved, config):
             raise UsageError(f"{folder}: was trained with other settings ({different}). Choose another --out.")
+        if state.get("init") != (None if places.init is None else origin_of(places.init)):
+            raise UsageError(f"{folder}: began from other weights (--init). Choose another --out.")
         whole = all((folder / snapshot_name(step)).exists() for step in config.snapshots)
         if state["step"] == config.steps and whole:
             return False

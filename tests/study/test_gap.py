@@ -117,6 +117,8 @@ def test_the_plan_of_the_study_has_three_sizes_and_a_context() -> None:
         ('[[network]]\nname = "a"\npack = "b"', "bound"),
         ('effort = 0\n[[network]]\nname = "a"\npack = "b"\nbound = "c"', "at least 1"),
         ("= 3", "not a TOML file"),
+        ("network = 3", "written as [[network]]"),
+        ('images = "kodim05"', "images is a list of names"),
     ],
 )
 def test_a_plan_that_is_none_is_refused(tmp_path: Path, text: str, sentence: str) -> None:

@@ -60,12 +60,13 @@ def study(run: Callable[..., Result], few: Path, tmp_path: Path) -> Callable[...
     published = tmp_path / "made.json"
     published.write_text(json.dumps(PUBLISHED))
 
-    def call(*options: str, text: str = STUDY) -> Result:
+    def call(*options: str, text: str = STUDY, without_images: bool = False) -> Result:
         file = tmp_path / "tiny.toml"
         file.write_text(text)
-        where = ("--out", tmp_path / "out", "--data", few, "--images", f"two={few}", "--cache", tmp_path / "cache")
-        more = ("--images", f"all={few}", "--anchor", published, "--threads", "1", "--device", "cpu")
-        return run("study", "regularizer", file, *where, *more, *options)
+        where = ("--out", tmp_path / "out", "--data", few, "--cache", tmp_path / "cache")
+        images = () if without_images else ("--images", f"two={few}", "--images", f"all={few}")
+        more = ("--anchor", published, "--threads", "1", "--device", "cpu")
+        return run("study", "regularizer", file, *where, *images, *more, *options)
 
     return call
 
@@ -118,7 +119,12 @@ def test_a_study_stopped_while_training_and_while_coding_ends_as_if_it_had_not_b
     assert study().exit_code == 0
     assert study("--report-only").exit_code == 0
     assert (out / "points.jsonl").read_bytes() == before
+    assert study("--report-only", without_images=True).exit_code == 0
+    assert (out / "report.md").read_text() == page
 
+    begun = study("--init", str(next((out / "runs").rglob("*.rgm"))))
+    assert begun.exit_code == 2
+    assert "began from other weights (--init). Choose another --out." in begun.output
     other = study(text=STUDY.replace("warmup = 2", "warmup = 1"))
     assert other.exit_code == 2
     assert "was trained with other settings (warmup 2, now 1). Choose another --out." in other.output

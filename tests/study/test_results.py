@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from regcodec.cli.train import config_of
+from regcodec.errors import UsageError
 from regcodec.evaluation.sweep import Point
 from regcodec.study.measure import Key, Points
 from regcodec.study.plan import read_plan
@@ -167,3 +168,10 @@ def test_a_line_that_a_kill_has_cut_is_dropped_and_the_rest_kept(tmp_path: Path)
     assert again.images(key, "another pack", 4) == set()
     again.add(key, "id", curve("b", 1.0))
     assert len(Points(points.path).of(key)) == 8
+
+
+def test_a_file_of_other_points_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "points.jsonl"
+    other.write_text('{"codec": "jpeg", "image": "a", "quality": 3}\n')
+    with pytest.raises(UsageError, match=r"line 1 is no point of a study\. Choose another --out"):
+        Points(other)
