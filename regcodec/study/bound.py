@@ -37,7 +37,7 @@ class BoundTask(Task):
     """R + lambda D of one sample of the posterior; the heads and what there is one of for each rate learn faster."""
 
     def __init__(self, network: LatentCodec, config: TrainConfig) -> None:
-        super().__init__(Posterior(network), config)  # type: ignore[arg-type]
+        super().__init__(Posterior(network), config)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return codec, and rates: gains and the noise that the analysis has."""

@@ -10,7 +10,7 @@ amortization.svg  what per-sample optimisation brings over them, as fig. 3
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from regcodec.evaluation.summary import Average, BdFigure
@@ -222,11 +222,13 @@ def _plots(
     )
 
 
-def _over_size(path: Path, found: Sequence[Effects], kinds: dict, axis: str) -> list[Path]:  # type: ignore[type-arg]
+def _over_size(
+    path: Path, found: Sequence[Effects], kinds: Mapping[str, Callable[[Effects], BdFigure | None]], axis: str
+) -> list[Path]:
     lines: dict[str, list[tuple[float, float]]] = {}
     for effect in found:
         for kind, pick in kinds.items():
-            figure: BdFigure | None = pick(effect)
+            figure = pick(effect)
             if figure is not None and figure.per_image is not None:
                 point = (effect.network.transforms, figure.per_image)
                 lines.setdefault(f"{effect.network.arch}, {kind}", []).append(point)

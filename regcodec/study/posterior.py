@@ -34,6 +34,7 @@ from dataclasses import dataclass
 
 import torch
 from compressai.entropy_models import EntropyBottleneck
+from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from regcodec.errors import UsageError
@@ -72,7 +73,7 @@ class Seen:
         return Seen(*(t.detach().clone() for t in self.tensors()))
 
 
-class Posterior(nn.Module):
+class Posterior(CompressionModel):
     """`codec` and the heads that make a distribution of its y and z. Its forward is that of a `LatentCodec`."""
 
     def __init__(self, codec: LatentCodec) -> None:

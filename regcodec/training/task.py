@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
+from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from regcodec.config import TrainConfig
 from regcodec.training.balance import Balance
-from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
+from regcodec.training.networks.latents import RATE_PARAMETERS
 from regcodec.training.regularizer import Regularizer
 
 
@@ -44,7 +45,8 @@ class Losses:
 class Task(nn.Module):
     """Network and regularizer under one forward, so that DDP and torch.compile see the whole step."""
 
-    def __init__(self, network: LatentCodec, config: TrainConfig) -> None:
+    def __init__(self, network: CompressionModel, config: TrainConfig) -> None:
+        """`network` gives an `Estimate` for images, rates and a surrogate: a `LatentCodec`, or what trains like one."""
         super().__init__()
         self.network = network
         self.config = config
