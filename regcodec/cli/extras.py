@@ -1,10 +1,27 @@
-"""What to say when a command needs an extra that is not installed."""
+"""Commands that train: what to say where their extra is not installed, and the options that they share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
 
 from regcodec.errors import RegcodecError
+
+val_option: Callable[[Any], Any] = click.option(
+    "--val",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of validation images  [default: a tenth of --data]",
+)
+device_option: Callable[[Any], Any] = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
+)
+cache_option: Callable[[Any], Any] = click.option(
+    "--cache", type=click.Path(path_type=Path), help="Where decoded images are kept  [default: the user's cache]"
+)
 
 
 def require_training(command: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regcodec.cli.extras import require_training
+from regcodec.cli.extras import cache_option, device_option, require_training, val_option
 from regcodec.cli.threads import limit_threads, threads_option
 from regcodec.config import TrainConfig
 from regcodec.errors import UsageError
@@ -28,9 +28,7 @@ DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=1e-4, lr_rates=2e-3, 
     "--init", type=click.Path(path_type=Path), help="Pack or run of a res-hyper or res-context to begin from."
 )
 @click.option("--data", type=click.Path(path_type=Path, exists=True), help="Train on this folder of images.")
-@click.option(
-    "--val", type=click.Path(path_type=Path, exists=True), help="Validation images  [default: a tenth of --data]"
-)
+@val_option
 @click.option(
     "--lambdas", help="Of the training, comma-separated and rising  [default: 0.0018,0.0054,0.0162,0.0483, the paper's]"
 )
@@ -50,10 +48,8 @@ DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=1e-4, lr_rates=2e-3, 
 @click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True, help="Of everything random in training.")
 @click.option("--validate-every", type=int, default=1000, show_default=True, help="Steps between validations.")
 @click.option("--save-every", type=int, default=250, show_default=True, help="Steps between checkpoints.")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
-)
-@click.option("--cache", type=click.Path(path_type=Path), help="Of decoded images  [default: the user's cache]")
+@device_option
+@cache_option
 @click.option("--dataset", help="Measure on a folder of images or a known set (kodak).")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where known sets are, each in a folder of its name.")
 @click.option("--names", default="", help="Only these images of the set: names without suffix, comma-separated.")

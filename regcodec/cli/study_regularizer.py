@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from regcodec.cli.extras import require_training
+from regcodec.cli.extras import cache_option, device_option, require_training, val_option
 from regcodec.cli.threads import limit_threads, threads_option
 from regcodec.cli.train import config_of, with_network
 from regcodec.config import TrainConfig
@@ -21,11 +21,7 @@ from regcodec.errors import UsageError
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of images to train on."
 )
-@click.option(
-    "--val",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of validation images  [default: a tenth of --data]",
-)
+@val_option
 @click.option(
     "--images",
     multiple=True,
@@ -42,12 +38,8 @@ from regcodec.errors import UsageError
 @click.option(
     "--init", type=click.Path(path_type=Path), help="Weights that every run starts from: a pack or a checkpoint."
 )
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
-)
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Where decoded images are kept  [default: the user's cache]"
-)
+@device_option
+@cache_option
 @threads_option
 @click.option("--report-only", is_flag=True, help="Write the tables of what there is; train and code nothing.")
 def regularizer(

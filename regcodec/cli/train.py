@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from regcodec.cli.extras import require_training
+from regcodec.cli.extras import cache_option, device_option, require_training, val_option
 from regcodec.config import (
     BALANCES,
     PRESETS,
@@ -84,11 +84,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Pack to export at the end  [default: RUN/NAME.rgm]"
 )
-@click.option(
-    "--val",
-    type=click.Path(path_type=Path, exists=True),
-    help="Folder of validation images  [default: a tenth of --data]",
-)
+@val_option
 @click.option(
     "--preset",
     type=click.Choice(sorted(PRESETS)),
@@ -163,12 +159,8 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     "--snapshots",
     help="Steps, comma-separated and rising, whose weights are kept beside the checkpoint, to be exported.",
 )
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
-)
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Where decoded images are kept  [default: the user's cache]"
-)
+@device_option
+@cache_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing output pack.")
 def train(
     data: Path,
