@@ -37,14 +37,14 @@ class Format:
 
 
 FORMATS = {
-    "png": Format("PNG", (".png",)),
+    "png": Format("PNG", (".png",), options=(("compress_level", 3),)),
     "jpeg": Format("JPEG", (".jpg", ".jpeg"), alpha=False, options=(("quality", 95), ("subsampling", "4:4:4"))),
     "webp": Format("WEBP", (".webp",), options=(("lossless", True), ("exact", True))),
     "tiff": Format("TIFF", (".tif", ".tiff")),
     "ppm": Format("PPM", (".ppm", ".pgm", ".pnm"), carries=frozenset(), alpha=False),
     "bmp": Format("BMP", (".bmp",), carries=frozenset(), alpha=False),
 }
-"""All without loss but jpeg (quality 95, 4:4:4)."""
+"""All without loss but jpeg (quality 95, 4:4:4). PNG of level 6 takes thrice as long for photographs no smaller."""
 
 
 def format_of(suffix: str) -> Format:

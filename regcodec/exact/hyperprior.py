@@ -36,6 +36,8 @@ SYMBOL_LIMIT = 1 << 20
 """Symbols are clamped to this where a context reads them."""
 MOST_BITS = 20
 """After the binary point."""
+LARGEST_LOOKUP = 1 << 22
+"""Entries of a lookup table for scales, beyond which they are searched for."""
 
 
 class Step(NamedTuple):
@@ -157,4 +159,14 @@ class ExactHyperprior:
         return gained
 
     def _indices(self, scales: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        if self._lookup is None:
+            return np.searchsorted(self.thresholds, scales, side="right").astype(np.uint8)
+        return self._lookup[np.clip(scales, 0, len(self._lookup) - 1).astype(np.int32)]
+
+    @cached_property
+    def _lookup(self) -> npt.NDArray[np.uint8] | None:
+        """Return the table index of every scale from 0 to the last threshold, if that is few."""
+        if not len(self.thresholds) or self.thresholds[0] < 1 or self.thresholds[-1] >= LARGEST_LOOKUP:
+            return None
+        scales = np.arange(int(self.thresholds[-1]) + 1)
         return np.searchsorted(self.thresholds, scales, side="right").astype(np.uint8)

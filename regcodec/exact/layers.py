@@ -7,7 +7,8 @@
 Why exact: an integer of magnitude below 2^24 (2^53) is a float32 (float64), and so is every partial sum of a dot
 product whose sum |w| * max |a| + |b| stays below it; so no rounding ever happens, with or without FMA, in any order.
 The clamp makes max |a| true for every input. Convolutions are one matrix product per tap (depthwise: one product and
-one sum per tap), never Winograd or FFT.
+one sum per tap), never Winograd or FFT. Where the whole sum needs float64 and the product of no tap does, products are
+float32 and their sum float64.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ FLOAT64_EXACT = 1 << 53
 LARGEST_KERNEL = 15
 
 Activations = npt.NDArray[np.floating[Any]]
+Kind = Literal["conv", "deconv", "depthwise", "subpel"]
 
 
 @dataclass(frozen=True)
 class IntegerLayer:
     """One convolution or transposed convolution, as the pack stores it."""
 
-    kind: Literal["conv", "deconv", "depthwise", "subpel"]
+    kind: Kind
     """conv: stride 1, padding (k-1)/2.  deconv: stride 2, padding (k-1)/2, output padding 1 (doubles the size).
     depthwise: a conv whose output channel o reads input channel o alone.  subpel: a conv whose channels 4o .. 4o+3 are
     the four positions of a 2x2 square, in raster order, of channel o (doubles the size)."""
@@ -76,6 +78,12 @@ class IntegerLayer:
         return reached
 
     @cached_property
+    def product_dtype(self) -> type[np.floating[Any]]:
+        """Return the float type that holds each product over the input channels, for one tap, of any input."""
+        taps = np.abs(self.weight.astype(np.int64)).sum(axis=1)
+        return np.float32 if int(taps.max()) * self.limit < FLOAT32_EXACT else np.float64
+
+    @cached_property
     def dtype(self) -> type[np.floating[Any]]:
         """Return the float type whose integers the bound fits; prove it or raise `DamagedFileError`."""
         slope_bound = self.bound * abs(self.slope[0]) if self.slope else 0
@@ -89,7 +97,8 @@ class IntegerLayer:
 
     def sums(self, a: Activations) -> Activations:
         """Return sum w*a + bias + 2^(shift-1) for `a` [I, H, W], which `finish` divides."""
-        a = np.clip(a, -self.limit, self.limit).astype(self.dtype, copy=False)
+        a = a.astype(self.product_dtype)  # what float32 rounds is beyond the limit
+        np.clip(a, -self.limit, self.limit, out=a)
         return self._transposed(a) if self.kind == "deconv" else self._convolve(a)
 
     def finish(self, acc: Activations) -> Activations:
@@ -110,13 +119,13 @@ class IntegerLayer:
 
     @cached_property
     def _taps(self) -> npt.NDArray[np.floating[Any]]:
-        return np.ascontiguousarray(self.weight.transpose(2, 3, 0, 1).astype(self.dtype))
+        return np.ascontiguousarray(self.weight.transpose(2, 3, 0, 1).astype(self.product_dtype))
 
     def _convolve(self, a: Activations) -> Activations:
         k = self.weight.shape[-1]
         _, height, width = a.shape
         if k == 1 and self.kind == "conv":
-            acc = self._product(0, 0, a)
+            acc = self._product(0, 0, a).astype(self.dtype, copy=False)
             acc += self._first
             return acc
         padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))

@@ -1,18 +1,22 @@
 """h_s and the context network in integers; each output channel has a power of two.
 
-    weights          8 bits, 12 in the context network
     real weight      = integer / 2^weight_bits[o]
     real activation  = integer / 2^bits of its layer
     shift[o]         = input_bits + weight_bits[o] - output_bits
 
-Activations have 16 bits (21 in the context network, whose trunk adds up) and keep a factor of four above the largest
-value seen on the calibration images. Source: DESIGN section 4.
+Inside a chain of layers weights have 8 bits (9 in a context network) and activations as many as float32 products bear,
+11 to 13 (`_narrow`): before that every channel is brought to one size by a power of two that the next layer takes back
+(`balanced`), and a factor of two is kept above the largest value seen on the calibration images. What enters a chain
+or adds up in a trunk has 16 bits with weights of 8, in a context network 21 with weights of 12, and keeps a factor of
+four. Source: DESIGN section 4.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from regcodec.errors import RegcodecError
-from regcodec.exact.layers import IntegerLayer
+from regcodec.exact.layers import FLOAT32_EXACT, IntegerLayer, Kind
 from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.res_context import Context, ResContext
 
@@ -30,6 +34,8 @@ FINE_WEIGHT_LARGEST = 2047
 ACTIVATION_LIMIT = (1 << 15) - 1
 CONTEXT_LIMIT = (1 << 20) - 1
 HEADROOM = 4.0
+NARROW_HEADROOM = 2.0
+NARROW_FINE_WEIGHT_LARGEST = 255
 Z_BITS = 6
 PARAMETER_BITS = 12
 CONTEXT_BITS = 8
@@ -37,6 +43,8 @@ CONTEXT_BITS = 8
 SLOPE = (41, 12)
 """Leaky ReLU's 0.01 as 41 / 2^12."""
 MOST_BITS = 20
+LEAST_NARROW_BITS = 7
+"""Of the largest value seen: narrower activations than that are not worth their speed."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +83,25 @@ def quantize_network(network: nn.Sequential, samples: list[Tensor], *, fine: boo
 
     `fine` has weights of 12 bits and activations of 21 instead of 8 and 16.
     """
-    modules = list(network)
+    modules = list(network) if fine else balanced(list(network), samples)
     largest = _largest_activations(modules, samples)
+    convolved = [index for index, module in enumerate(modules) if not isinstance(module, nn.LeakyReLU)]
+    wide = FINE if fine else WIDE
     layers, bits = [], []
-    input_bits = Z_BITS
-    for index, module in enumerate(modules):
-        if isinstance(module, nn.LeakyReLU):
-            continue
-        last = index == len(modules) - 1
-        wanted = PARAMETER_BITS if last else _bits_for(largest[index], CONTEXT_LIMIT if fine else ACTIVATION_LIMIT)
-        layer, output_bits = _quantize_layer(module, input_bits, wanted, activated=not last, context=fine)
-        if last and output_bits != PARAMETER_BITS:
+    entering, input_bits = wide, Z_BITS
+    for index, following in zip(convolved, [*convolved[1:], None], strict=True):
+        leaving, wanted = wide, PARAMETER_BITS
+        if following is not None:
+            reached = largest[following - 1]
+            leaving = wide if fine else _narrow(modules[following], reached, wide)
+            wanted = leaving.bits(reached)
+        activated = following is not None
+        layer, output_bits = _quantize_layer(modules[index], input_bits, wanted, entering, activated=activated)
+        if following is None and output_bits != PARAMETER_BITS:
             raise RegcodecError("the weights of h_s are too large to be quantized; train with a smaller learning rate.")
         layers.append(layer)
         bits.append((input_bits, output_bits))
-        input_bits = output_bits
+        entering, input_bits = leaving, output_bits
     return QuantizedNetwork(tuple(layers), tuple(bits))
 
 
@@ -102,20 +114,32 @@ def context_layers(context: Context) -> list[nn.Conv2d]:
 @torch.no_grad()
 def quantize_context(network: ResContext, images: list[Tensor]) -> QuantizedNetwork:
     """Return the integer version of the context network; `images` ([1, 3, h, w] uint8) set the ranges."""
+    network = copy.deepcopy(network)
     modules = context_layers(network.context)
+    _, largest_out = _largest_in_context(network, modules, images)
+    for index in range(4, len(modules) - 3, 3):
+        _balance(modules[index], modules[index + 1], largest_out[modules[index]])
+        _balance(modules[index + 1], modules[index + 2], largest_out[modules[index + 1]])
     largest_in, largest_out = _largest_in_context(network, modules, images)
     trunk = [*modules[4:-3:3], *modules[-3:]]
-    trunk_bits = _bits_for(max(largest_in[module] for module in trunk), CONTEXT_LIMIT)
-    trunk_bits = min(trunk_bits, *(_most_output_bits(module, CONTEXT_BITS) for module in modules[:4]))
+    inner = [module for index, module in enumerate(modules[4:-3]) if index % 3]
+    trunk_bits = FINE.bits(max(largest_in[module].max().item() for module in trunk))
+    reads = {m: _narrow(m, largest_in[m].max().item(), FINE) for m in inner}
+    trunk_bits = min(
+        trunk_bits,
+        *(_most_output_bits(module, CONTEXT_BITS, FINE) for module in modules[:4]),
+        *(_most_output_bits(m, reads[m].bits(largest_in[m].max().item()), reads[m]) for m in inner[1::2]),
+    )
     layers, bits = [], []
     inside = 0
     for index, module in enumerate(modules):
         role = (index - 4) % 3 if 4 <= index < len(modules) - 3 else None
         input_bits = CONTEXT_BITS if index < 4 else inside if role in (1, 2) else trunk_bits
-        wanted = _bits_for(largest_out[module], CONTEXT_LIMIT) if role in (0, 1) else trunk_bits
-        if index >= len(modules) - 3:
-            wanted = PARAMETER_BITS
-        layer, inside = _quantize_layer(module, input_bits, wanted, activated=role == 1, context=True)
+        wanted = PARAMETER_BITS if index >= len(modules) - 3 else trunk_bits
+        if role in (0, 1):
+            following = modules[index + 1]
+            wanted = reads[following].bits(largest_in[following].max().item())
+        layer, inside = _quantize_layer(module, input_bits, wanted, reads.get(module, FINE), activated=role == 1)
         if role not in (0, 1) and inside != wanted:
             raise RegcodecError("the weights of the context are too large to be quantized; train with a smaller --lr.")
         layers.append(layer)
@@ -130,26 +154,56 @@ def quantize_masked_context(network: MaskedContextCodec, images: list[Tensor]) -
     masked = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
     masked.weight.copy_(weight[:, :, None, None])
     masked.bias.copy_(network.context_prediction.bias)
-    largest = _largest_in_masked_context(network, images)
-    input_bits = min(CONTEXT_BITS, _bits_for(largest["y_hat"], CONTEXT_LIMIT))
-    feature_bits = min(
-        PARAMETER_BITS, _bits_for(largest["features"], CONTEXT_LIMIT), _most_output_bits(masked, input_bits)
-    )
+    network = copy.deepcopy(network)
     first, middle, last = convolutions(network.entropy_parameters)
+    largest = _largest_in_masked_context(network, images)
+    _balance(first, middle, largest["first"])
+    largest = _largest_in_masked_context(network, images)
+    _balance(middle, last, largest["middle"])
+    reached = {name: value.max().item() for name, value in _largest_in_masked_context(network, images).items()}
+    input_bits = min(CONTEXT_BITS, FINE.bits(reached["y_hat"]))
+    feature_bits = min(PARAMETER_BITS, FINE.bits(reached["features"]), _most_output_bits(masked, input_bits, FINE))
+    reads_first, reads_middle = _narrow(middle, reached["first"], FINE), _narrow(last, reached["middle"], FINE)
     layers, bits = [], []
-    for module, wanted, activated in (
-        (masked, feature_bits, False),
-        (first, _bits_for(largest["first"], CONTEXT_LIMIT), True),
-        (middle, _bits_for(largest["middle"], CONTEXT_LIMIT), True),
-        (last, PARAMETER_BITS, False),
+    for module, entering, wanted, activated in (
+        (masked, FINE, feature_bits, False),
+        (first, FINE, reads_first.bits(reached["first"]), True),
+        (middle, reads_first, reads_middle.bits(reached["middle"]), True),
+        (last, reads_middle, PARAMETER_BITS, False),
     ):
-        layer, output_bits = _quantize_layer(module, input_bits, wanted, activated=activated, context=True)
+        layer, output_bits = _quantize_layer(module, input_bits, wanted, entering, activated=activated)
         if not activated and output_bits != wanted:
             raise RegcodecError("the weights of the context are too large to be quantized; train with a smaller --lr.")
         layers.append(layer)
         bits.append((input_bits, output_bits))
         input_bits = output_bits
     return QuantizedNetwork(tuple(layers), tuple(bits))
+
+
+@torch.no_grad()
+def balanced(modules: list[nn.Module], samples: list[Tensor]) -> list[nn.Module]:
+    """Return the same function, by powers of two: on `samples` every channel between convolutions reaches 1 to 2."""
+    modules = copy.deepcopy(modules)
+    convolved = [index for index, module in enumerate(modules) if not isinstance(module, nn.LeakyReLU)]
+    for index, following in pairwise(convolved):
+        a = [nn.Sequential(*modules[:following])(sample) for sample in samples]
+        _balance(modules[index], modules[following], torch.stack([v.abs().amax((0, 2, 3)) for v in a]).amax(0))
+    return modules
+
+
+def _balance(module: nn.Module, following: nn.Module, largest: Tensor) -> None:
+    """Scale what `module` gives by powers of two to at most 1 to 2, and what `following` makes of it back."""
+    scale = 2.0 ** -torch.log2(largest.clamp_min(2.0**-MOST_BITS)).floor()
+    module, following = (m[0] if isinstance(m, nn.Sequential) else m for m in (module, following))
+    leaving = scale.repeat_interleave(len(module.bias) // len(scale))
+    module.weight.mul_(leaving.view(_axis(module, "out")))
+    module.bias.mul_(leaving)
+    following.weight.div_(scale.view(_axis(following, "in")))
+
+
+def _axis(module: nn.Module, channels: str) -> tuple[int, ...]:
+    """Return the shape that spreads a vector over the input or output channels of a weight."""
+    return (1, -1, 1, 1) if isinstance(module, nn.ConvTranspose2d) == (channels == "out") else (-1, 1, 1, 1)
 
 
 def convolutions(network: nn.Sequential) -> list[nn.Module]:
@@ -166,26 +220,62 @@ def real_weights(layer: IntegerLayer, input_bits: int, output_bits: int) -> tupl
     return (stored.transpose(0, 1) if layer.kind == "deconv" else stored).contiguous(), torch.from_numpy(bias).float()
 
 
+@dataclass(frozen=True)
+class _Input:
+    """How a layer reads: what its input is clamped to, and how fine its weights are."""
+
+    limit: int
+    weight_largest: int
+    weight_type: type[np.signedinteger[Any]]
+    headroom: float = HEADROOM
+
+    def bits(self, largest: float) -> int:
+        """Return the bits of activations of which `largest` was seen."""
+        return math.floor(math.log2(self.limit / (self.headroom * largest)))
+
+
+WIDE = _Input(ACTIVATION_LIMIT, WEIGHT_LARGEST, np.int8)
+FINE = _Input(CONTEXT_LIMIT, FINE_WEIGHT_LARGEST, np.int16)
+
+
+def _narrow(module: nn.Module, largest: float, otherwise: _Input) -> _Input:
+    """Return how `module` reads when every product over its input channels is to fit float32."""
+    largest_weight = NARROW_FINE_WEIGHT_LARGEST if otherwise is FINE else WEIGHT_LARGEST
+    weight, _, _ = _integer_weights(module, largest_weight)
+    limit = (FLOAT32_EXACT - 1) // int(np.abs(weight).sum(axis=1).max())
+    narrow = replace(
+        otherwise, limit=min(limit, otherwise.limit), weight_largest=largest_weight, headroom=NARROW_HEADROOM
+    )
+    return narrow if math.log2(largest) + narrow.bits(largest) >= LEAST_NARROW_BITS else otherwise
+
+
 def _quantize_layer(
-    module: nn.Module, input_bits: int, wanted: int, *, activated: bool, context: bool = False
+    module: nn.Module, input_bits: int, wanted: int, entering: _Input, *, activated: bool
 ) -> tuple[IntegerLayer, int]:
-    shuffled = isinstance(module, nn.Sequential) and isinstance(module[-1], nn.PixelShuffle)
-    module = module[0] if shuffled else module
-    transposed = isinstance(module, nn.ConvTranspose2d)
-    if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
-        raise RegcodecError(f"{module} has no integer version.")
-    real, weight_bits = _weights(module, FINE_WEIGHT_LARGEST if context else WEIGHT_LARGEST)
+    weight, weight_bits, kind = _integer_weights(module, entering.weight_largest)
     output_bits = int(min(wanted, MOST_BITS, weight_bits.min() + input_bits - 1))
+    bias = (module[0] if isinstance(module, nn.Sequential) else module).bias
     layer = IntegerLayer(
-        kind="subpel" if shuffled else "deconv" if transposed else "conv" if module.groups == 1 else "depthwise",
-        weight=np.rint(np.ldexp(real, weight_bits[:, None, None, None])).astype(np.int16 if context else np.int8),
-        bias=np.rint(np.ldexp(module.bias.double().numpy(), weight_bits + input_bits)).astype(np.int64),
+        kind=kind,
+        weight=weight.astype(entering.weight_type),
+        bias=np.rint(np.ldexp(bias.double().numpy(), weight_bits + input_bits)).astype(np.int64),
         shift=weight_bits + input_bits - output_bits,
-        limit=CONTEXT_LIMIT if context else ACTIVATION_LIMIT,
+        limit=entering.limit,
         slope=SLOPE if activated else None,
     )
     layer.prove()
     return layer, output_bits
+
+
+def _integer_weights(module: nn.Module, largest: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], Kind]:
+    """Return weights [O, I, k, k] in whole numbers, the bits of each output channel, and the kind of layer."""
+    shuffled = isinstance(module, nn.Sequential) and isinstance(module[-1], nn.PixelShuffle)
+    module = module[0] if shuffled else module
+    if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
+        raise RegcodecError(f"{module} has no integer version.")
+    kind: Kind = "deconv" if isinstance(module, nn.ConvTranspose2d) else "conv" if module.groups == 1 else "depthwise"
+    real, bits = _weights(module, largest)
+    return np.rint(np.ldexp(real, bits[:, None, None, None])), bits, "subpel" if shuffled else kind
 
 
 def _weights(
@@ -199,9 +289,9 @@ def _weights(
     return real, np.minimum(weight_bits, MOST_BITS)
 
 
-def _most_output_bits(module: nn.Conv2d, input_bits: int) -> int:
-    """Return the output bits at which some channel's shift is 1, in the context network."""
-    return int(_weights(module, FINE_WEIGHT_LARGEST)[1].min()) + input_bits - 1
+def _most_output_bits(module: nn.Conv2d, input_bits: int, reads: _Input) -> int:
+    """Return the output bits at which some channel's shift is 1."""
+    return int(_weights(module, reads.weight_largest)[1].min()) + input_bits - 1
 
 
 def _is_plain(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
@@ -226,12 +316,14 @@ def _largest_activations(modules: list[nn.Module], samples: list[Tensor]) -> dic
 
 def _largest_in_context(
     network: ResContext, modules: list[nn.Conv2d], images: list[Tensor]
-) -> tuple[dict[nn.Module, float], dict[nn.Module, float]]:
-    largest_in, largest_out = dict.fromkeys(modules, 1e-3), dict.fromkeys(modules, 1e-3)
+) -> tuple[dict[nn.Module, Tensor], dict[nn.Module, Tensor]]:
+    """Return the largest magnitudes of each channel that goes into and comes out of each module."""
+    nothing = torch.tensor(1e-3)
+    largest_in, largest_out = dict.fromkeys(modules, nothing), dict.fromkeys(modules, nothing)
 
     def remember(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        largest_in[module] = max(largest_in[module], inputs[0].abs().max().item())
-        largest_out[module] = max(largest_out[module], output.abs().max().item())
+        largest_in[module] = torch.maximum(largest_in[module], inputs[0].abs().amax((0, 2, 3)))
+        largest_out[module] = torch.maximum(largest_out[module], output.abs().amax((0, 2, 3)))
 
     hooks = [module.register_forward_hook(remember) for module in modules]
     try:
@@ -244,12 +336,12 @@ def _largest_in_context(
     return largest_in, largest_out
 
 
-def _largest_in_masked_context(network: MaskedContextCodec, images: list[Tensor]) -> dict[str, float]:
-    """Return the largest magnitudes of y_hat, of what the parameter network reads, and after its first two layers."""
-    largest = dict.fromkeys(("y_hat", "features", "first", "middle"), 1e-3)
+def _largest_in_masked_context(network: MaskedContextCodec, images: list[Tensor]) -> dict[str, Tensor]:
+    """Return the largest magnitudes of each channel of y_hat, before the parameter network and after its layers."""
+    largest = dict.fromkeys(("y_hat", "features", "first", "middle"), torch.tensor(1e-3))
 
     def remember(name: str, a: Tensor) -> None:
-        largest[name] = max(largest[name], a.abs().max().item())
+        largest[name] = torch.maximum(largest[name], a.abs().amax((0, 2, 3)))
 
     for image in images:
         y = network.g_a(image.float() / 255)
@@ -264,7 +356,3 @@ def _largest_in_masked_context(network: MaskedContextCodec, images: list[Tensor]
             remember("first", first)
             remember("middle", network.entropy_parameters[2:4](first))
     return largest
-
-
-def _bits_for(largest: float, limit: int) -> int:
-    return math.floor(math.log2(limit / (HEADROOM * largest)))

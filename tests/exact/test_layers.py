@@ -115,6 +115,29 @@ def test_a_layer_at_the_edge_of_exactness_equals_plain_integers_at_its_worst_inp
         assert result[0, 1, 1] == math.floor((sign * (reach - 1) + 1) / 2)
 
 
+@pytest.mark.parametrize("kind", ["conv", "deconv"])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("limit", "product"), [(65793, np.float32), (65794, np.float64)])
+def test_products_are_float32_up_to_the_edge_of_its_exactness_and_their_sum_float64(
+    kind: str, sign: int, limit: int, product: type
+) -> None:
+    weight = np.random.default_rng(4).integers(1, 64, (1, 3, 3, 3))
+    weight[0, :, 1, 1] = 1, 126, 128  # the largest tap: 255 * 65793 = 2^24 - 1
+    assert FLOAT32_EXACT - 1 == 255 * 65793
+    layer = layer_of(0, kind, weight=weight, bias=np.array([1]), shift=np.array([1]), limit=limit, slope=None)
+    assert (layer.product_dtype, layer.dtype) == (product, np.float64)
+    a = np.full((3, 4, 5), float(sign * limit))
+    np.testing.assert_array_equal(layer(a), plain(layer, a).astype(np.float64))
+
+
+@pytest.mark.parametrize("thresholds", [[1, 5, 9], [3], [-4, 0, 7], [2, 1 << 23], []])
+def test_a_scale_has_as_many_thresholds_at_or_below_it_as_its_index_says(thresholds: list[int]) -> None:
+    model = replace(hyperprior(), thresholds=np.array(thresholds, np.int64))
+    scales = np.array([-9, -4, -1, 0, 1, 2, 3, 4, 5, 8, 9, 10, (1 << 23) - 1, 1 << 23, 1 << 40], np.float64)
+    expected = [sum(t <= scale for t in thresholds) for scale in scales]
+    assert model._indices(scales).tolist() == expected
+
+
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("kind", ["conv", "deconv"])
 def test_float32_and_float64_give_the_same_integers_where_both_are_exact(seed: int, kind: str) -> None:

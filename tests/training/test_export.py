@@ -20,6 +20,7 @@ from regcodec.training.export import export_checkpoint, freeze
 from regcodec.training.graphs import graph_weights
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
+from regcodec.training.quantize import balanced
 from tests.training.conftest import REGULARIZED, TINY
 
 
@@ -123,3 +124,28 @@ def test_every_layer_states_the_bound_it_was_proven_for(runs: dict[str, Path]) -
     members = freeze(network, state["calibration"])
     for spec in json.loads(members["codec.json"])["entropy"]["layers"]:
         assert 0 < spec["bound"] < 2**53
+
+
+def test_layers_inside_a_chain_have_float32_products(runs: dict[str, Path], tmp_path: Path, silent: Console) -> None:
+    pack = export_checkpoint(runs["vanilla"], tmp_path / "a.rgm", force=False, console=silent)
+    entropy = Model.from_pack(pack).entropy
+    assert [layer.product_dtype for layer in entropy.layers[1:]] == [np.float32] * (len(entropy.layers) - 1)
+
+
+def test_balancing_changes_no_result_and_brings_every_channel_to_one_size() -> None:
+    torch.manual_seed(0)
+    chain = [
+        torch.nn.ConvTranspose2d(4, 6, 5, stride=2, padding=2, output_padding=1),
+        torch.nn.LeakyReLU(),
+        torch.nn.Sequential(torch.nn.Conv2d(6, 20, 3, padding=1), torch.nn.PixelShuffle(2)),
+        torch.nn.LeakyReLU(),
+        torch.nn.Conv2d(5, 4, 1),
+    ]
+    chain[0].weight.data *= torch.logspace(-3, 3, 6).view(1, -1, 1, 1)
+    sample = torch.randn(1, 4, 5, 6)
+    even = balanced(chain, [sample])
+    with torch.no_grad():
+        torch.testing.assert_close(torch.nn.Sequential(*even)(sample), torch.nn.Sequential(*chain)(sample))
+        for end in (2, 4):
+            largest = torch.nn.Sequential(*even[:end])(sample).abs().amax((0, 2, 3))
+            assert 1 <= largest.min() <= largest.max() < 2
