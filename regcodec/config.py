@@ -186,6 +186,8 @@ class TrainConfig:
     """Pixels a side."""
     downscale: float = 2.0
     """Largest random reduction of a crop; 1 is off."""
+    downscale_from: float = 1.0
+    """Smallest random reduction of a crop, for images that were compressed before."""
     lr: float = 3e-4
     """Adam, codec."""
     lr_aux: float = 1e-3
@@ -241,8 +243,10 @@ class TrainConfig:
             raise UsageError("--offsets needs rounding to move symbols: give --surrogate mixed.")
         if self.crop < 64 or self.crop % 64:
             raise UsageError("--crop must be a multiple of 64, the stride of the hyper latent.")
-        if min(self.steps, self.batch, self.validate_every, self.save_every) < 1 or self.downscale < 1:
-            raise UsageError("--steps, --batch and the intervals must be at least 1, --downscale at least 1.")
+        if min(self.steps, self.batch, self.validate_every, self.save_every) < 1:
+            raise UsageError("--steps, --batch and the intervals must be at least 1.")
+        if not 1 <= self.downscale_from <= self.downscale:
+            raise UsageError("--downscale-from must be at least 1 and --downscale not below it.")
         if any(step < 1 for step in self.snapshots) or tuple(sorted(set(self.snapshots))) != self.snapshots:
             raise UsageError("--snapshots: name each step once, in rising order, from 1.")
 

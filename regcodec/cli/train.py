@@ -141,6 +141,9 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option("--batch", type=int, help="Images a step and process.")
 @click.option("--crop", type=int, help="Pixels a side, a multiple of 64.")
 @click.option("--downscale", type=float, help="Largest random reduction of a crop; 1 is off.")
+@click.option(
+    "--downscale-from", type=float, help="Smallest random reduction of a crop: hides what earlier compression left."
+)
 @click.option("--lr", type=float, help="Learning rate of the codec (Adam).")
 @click.option("--lr-source", type=float, help="Learning rate of the source entropy model (Adam).")
 @click.option("--schedule", type=click.Choice(["cosine", "step", "constant"]), help="Learning rate over the steps.")

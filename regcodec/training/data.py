@@ -86,7 +86,8 @@ class Crops:
 def random_crop(image: np.ndarray, config: TrainConfig, draw: np.random.Generator) -> np.ndarray:
     """Return uint8 [3, crop, crop]: a random reduction, place, flip and transposition of `image` [H, W, 3]."""
     height, width = image.shape[:2]
-    reduction = float(draw.uniform(1.0, min(config.downscale, min(height, width) / config.crop)))
+    largest = min(config.downscale, min(height, width) / config.crop)
+    reduction = float(draw.uniform(min(config.downscale_from, largest), largest))
     side = max(config.crop, int(config.crop * reduction))
     top = int(draw.integers(height - side + 1))
     left = int(draw.integers(width - side + 1))

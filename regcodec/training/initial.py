@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from regcodec.config import NetworkConfig, TrainConfig
 from regcodec.errors import UsageError
 from regcodec.training.checkpoint import NAME, checkpoint_network, load_checkpoint
 from regcodec.training.data import Crops
+from regcodec.training.growth import grow
 from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.restore import restore_network
 from regcodec.training.start import linear_start
@@ -54,17 +56,30 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
     """
     if init is not None:
         found = load_network(init)
-        if found.config.plain() not in (config.network.plain(), config.network.without_context().plain()):
-            raise UsageError(f"{init}: is {found.config}, this run asks for {config.network}.")
         own = network.state_dict()
-        state = {**own, **{name: value for name, value in found.state_dict().items() if name in own}}
+        if _grows(found.config, config.network):
+            state = grow(found, network, _sample(config, crops))
+        elif found.config.plain() in (config.network.plain(), config.network.without_context().plain()):
+            state = {**own, **{name: value for name, value in found.state_dict().items() if name in own}}
+        else:
+            raise UsageError(f"{init}: is {found.config}, this run asks for {config.network}.")
         if found.lambdas != network.lambdas:
             state |= _between(found, network.lambdas, own)
         network.load_state_dict(state)
     elif config.start == "pca":
-        batches = range(-(-START_CROPS // config.batch))
-        sample = torch.cat([crops.batch(step)[0] for step in batches])
-        linear_start(network, sample[:START_CROPS].float() / 255)
+        linear_start(network, _sample(config, crops))
+
+
+def _sample(config: TrainConfig, crops: Crops) -> torch.Tensor:
+    """Return the run's first crops, [START_CROPS, 3, crop, crop] on 0..1."""
+    batches = range(-(-START_CROPS // config.batch))
+    return torch.cat([crops.batch(step)[0] for step in batches])[:START_CROPS].float() / 255
+
+
+def _grows(found: NetworkConfig, wanted: NetworkConfig) -> bool:
+    """Tell whether the networks are res-* that differ in M alone, and more is wanted."""
+    few, many = found.plain(), wanted.plain()
+    return found.arch.startswith("res-") and found.M < wanted.M and replace(few, M=wanted.M) == many
 
 
 def _between(found: LatentCodec, lambdas: tuple[float, ...], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

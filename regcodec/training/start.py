@@ -16,6 +16,7 @@ is 1. Source: DESIGN section 7.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,7 @@ SCALE_SHARE = 0.3  # first guess of the conditional scale, in standard deviation
 @torch.no_grad()
 def linear_start(network: LatentCodec, x: Tensor) -> None:
     """Set `network` to the linear transform codec of the images x [B, 3, H, W] on 0..1 (a few hundred crops)."""
-    lambda_ = math.exp(sum(math.log(v) for v in network.lambdas) / len(network.lambdas))
-    step = math.sqrt(18 / (lambda_ * math.log(2))) / 255
+    step = step_of(network.lambdas)
     if isinstance(network, Attention):
         raise UsageError("--start pca: attention has no linear start; use --start random.")
     if isinstance(network, ResHyper):
@@ -44,6 +44,12 @@ def linear_start(network: LatentCodec, x: Tensor) -> None:
     else:
         _start_hyperprior(network, x, step)
     _entropy_start(network, network.g_a(x))
+
+
+def step_of(lambdas: Sequence[float]) -> float:
+    """Return the quantization step, on 0..1, of the middle of `lambdas`."""
+    middle = math.exp(sum(math.log(v) for v in lambdas) / len(lambdas))
+    return math.sqrt(18 / (middle * math.log(2))) / 255
 
 
 def _start_hyperprior(network: LatentCodec, x: Tensor, step: float) -> None:

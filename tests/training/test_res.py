@@ -22,6 +22,7 @@ from regcodec.config import SIZES, NetworkConfig, RegularizerConfig
 from regcodec.errors import UsageError
 from regcodec.training.checkpoint import checkpoint_network
 from regcodec.training.export import export_checkpoint
+from regcodec.training.growth import grow
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
 from regcodec.training.networks.registry import build_network
@@ -226,3 +227,43 @@ def test_training_goes_on_from_a_pack(made: dict[str, tuple[Path, Path]], paths:
     network, _, _ = checkpoint_network(train(config, replace(paths, init=pack), device="cpu", console=silent))
     for name, value in load_network(pack).state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], value, msg=name)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_more_latent_channels_go_on_as_the_codec_that_was_there(
+    arch: str, made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
+) -> None:
+    checkpoint = made[arch][0]
+    found = load_network(checkpoint)
+    wider = replace(TINY, network=replace(SMALL[arch], M=24), steps=1, lr=1e-9, lr_rates=1e-9)
+    grown = load_network(train(wider, replace(paths, init=checkpoint), device="cpu", console=silent))
+    x = torch.from_numpy(np.stack([render(seed, 128, 64) for seed in (3, 4)])).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        before, after = (network(x, torch.tensor([0, 1])) for network in (found, grown))
+        kept = grown.g_a(x)[:, [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15, 18, 19, 20, 21]]
+    torch.testing.assert_close(kept, found.g_a(x), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.x_hat, before.x_hat, atol=2e-3, rtol=0)
+    assert (after.bits >= before.bits - 1).all()
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_new_latent_channels_keep_what_the_old_ones_lose(arch: str) -> None:
+    torch.manual_seed(0)
+    found, wider = (build_network(replace(SMALL[arch], N=96, M=M), (0.0067, 0.013)) for M in (64, 128))
+    crops = torch.from_numpy(np.stack([render(seed, 128, 128) for seed in range(12)])).permute(0, 3, 1, 2).float() / 255
+    linear_start(found, crops)
+    wider.load_state_dict(grow(found, wider, crops))
+    with torch.no_grad():
+        lost = crops - found.g_s(found.g_a(crops))
+        blocks = torch.nn.functional.pixel_unshuffle(lost, 16).permute(0, 2, 3, 1).flatten(0, 2)
+        y = wider.g_a(crops).permute(0, 2, 3, 1).flatten(0, 2)
+        fitted = y @ torch.linalg.lstsq(y, blocks).solution
+    assert (blocks - fitted).square().mean() < 0.5 * blocks.square().mean()
+
+
+def test_fewer_latent_channels_than_the_weights_have_are_refused(
+    made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
+) -> None:
+    fewer = replace(TINY, network=replace(SMALL["res-hyper"], M=12), steps=1)
+    with pytest.raises(UsageError, match="this run asks for"):
+        train(fewer, replace(paths, init=made["res-hyper"][0]), device="cpu", console=silent)
