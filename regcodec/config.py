@@ -141,6 +141,8 @@ class RegularizerConfig:
     """Train with lambda / (1 - r), so that a quality keeps its meaning (only with ratio)."""
     source_width: int = 0
     """Channels of the source entropy model; 0 is its own default."""
+    windows: int = 1
+    """1, 2 or 4: H is estimated on one of windows x windows parts of every crop, in turn; less time, more noise."""
     from_step: int = 0
     """Steps before the term acts on the codec; the source entropy model learns from the first."""
     until_step: int = 0
@@ -163,8 +165,12 @@ class RegularizerConfig:
             raise UsageError("--alpha must be zero or more.")
         if not 0 <= self.ratio < 1:
             raise UsageError("--ratio must be below 1: above, the loss rewards distortion and training collapses.")
-        if self.name == "none" and (self.source_width or self.from_step or self.until_step):
-            raise UsageError("--source-width, --regularizer-from and --regularizer-until go with a --regularizer.")
+        if self.name == "none" and (self.source_width or self.windows > 1 or self.from_step or self.until_step):
+            raise UsageError(
+                "--source-width, --source-windows, --regularizer-from and --regularizer-until go with a --regularizer."
+            )
+        if self.windows not in (1, 2, 4):
+            raise UsageError("--source-windows must be 1, 2 or 4.")
         if min(self.source_width, self.from_step, self.until_step) < 0:
             raise UsageError("--source-width, --regularizer-from and --regularizer-until must not be negative.")
         if self.until_step and self.until_step <= self.from_step:

@@ -40,6 +40,8 @@ def test_the_paper_preset_is_the_papers_training() -> None:
         ({"lambda_": 0.01, "rates": "0.01"}, "--lambda for a model of one rate"),
         ({"rates": "0.01", "regularizer_from": 5}, "go with a --regularizer"),
         ({"rates": "0.01", "regularizer": "source-entropy", "ratio": 0.1, "source_width": -1}, "not be negative"),
+        ({"rates": "0.01", "regularizer": "source-entropy", "ratio": 0.1, "source_windows": 3}, "1, 2 or 4"),
+        ({"rates": "0.01", "source_windows": 2}, "go with a --regularizer"),
         (
             {
                 "rates": "0.01",

@@ -131,6 +131,12 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 )
 @click.option("--source-width", type=int, help="Channels of the source entropy model  [default: its own]")
 @click.option(
+    "--source-windows",
+    type=int,
+    help="1, 2 or 4: estimate H on one of so many times so many parts of a crop, in turn; 2 takes a quarter of the "
+    "time  [default: 1]",
+)
+@click.option(
     "--regularizer-from", type=int, help="Steps before it acts on the codec (its model learns from the first)."
 )
 @click.option("--regularizer-until", type=int, help="Step from which it acts no more  [default: it acts to the end]")
@@ -226,6 +232,7 @@ def training_config(
     ratio: float | None = None,
     compensate: bool = True,
     source_width: int | None = None,
+    source_windows: int | None = None,
     regularizer_from: int | None = None,
     regularizer_until: int | None = None,
     snapshots: str | None = None,
@@ -253,6 +260,7 @@ def training_config(
             ratio=ratio or 0.0,
             compensate=compensate,
             source_width=source_width or 0,
+            windows=1 if source_windows is None else source_windows,
             from_step=regularizer_from or 0,
             until_step=regularizer_until or 0,
         ),

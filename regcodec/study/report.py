@@ -142,6 +142,7 @@ def _settings(variant: Variant, steps: int) -> tuple[str, ...]:
         return (variant.name, network, variant.against or "reference", "none", "", "", "")
     aligned = regularizer.source_model == ALIGNED_SOURCE.get(config.network.arch)
     width = f", {regularizer.source_width} channels" if regularizer.source_width else ""
+    width += f", {regularizer.windows}x{regularizer.windows} windows" if regularizer.windows > 1 else ""
     return (
         variant.name,
         network,

@@ -48,6 +48,7 @@ class Regularizer(nn.Module):
         self.source = SOURCES[config.source_model](**({"width": config.source_width} if config.source_width else {}))
         self.acting = True
         """Whether the term reaches the codec at this step; the source entropy model learns in any case."""
+        self.window = 0
         self.register_buffer("lambdas", torch.tensor(lambdas, dtype=torch.float64), persistent=False)
         self.mse = RunningMeans(len(lambdas))
         if config.alpha:
@@ -55,9 +56,10 @@ class Regularizer(nn.Module):
             self.register_buffer("fixed", torch.tensor(alphas, dtype=torch.float64), persistent=False)
 
     def at(self, step: int) -> None:
-        """Let the term act at `step` (0-based), or not, as its schedule says."""
+        """Let the term act at `step` (0-based), or not, as its schedule says, on the window whose turn it is."""
         config = self.config
         self.acting = config.from_step <= step and (not config.until_step or step < config.until_step)
+        self.window = step % config.windows**2
 
     def alpha(self) -> Tensor:
         """Return alpha of each lambda, [Q]; with `ratio` it follows the running MSE."""
@@ -80,15 +82,22 @@ class Regularizer(nn.Module):
         return self.lambdas
 
     def forward(self, x: Tensor, x_hat: Tensor, quality: Tensor, share: Tensor) -> Tensor:
-        """Return H_theta(X | X_hat) of each image in bits per pixel, [B]; gradients as the module says.
+        """Return H_theta(X | X_hat) of each image in bits per pixel, [B], of the window; gradients as the module says.
 
         x [B, 3, H, W] integer levels and x_hat [B, 3, H, W], both on 0..255; share [B], what the codec's loss of each
         image weighs.
         """
         self.mse.take((x - x_hat.detach()).square().flatten(1).mean(1), quality)
         alpha = (self.alpha()[quality] * share).to(x_hat.dtype).view(-1, 1, 1, 1)
+        x, x_hat = (self._windowed(t) for t in (x, x_hat))
         bits = self.source(x, _GradientScale.apply(x_hat, -alpha))
         return bits.flatten(1).sum(1) / (x.shape[-2] * x.shape[-1])
+
+    def _windowed(self, t: Tensor) -> Tensor:
+        """Return the window of [B, 3, H, W] whose turn it is: the mean over all windows is that over the crop."""
+        row, column = divmod(self.window, self.config.windows)
+        height, width = (side // self.config.windows for side in t.shape[-2:])
+        return t[..., row * height : (row + 1) * height, column * width : (column + 1) * width]
 
     def collapse(self) -> str | None:
         """Return why the run cannot go on when some r is above 1: the loss would then reward distortion."""

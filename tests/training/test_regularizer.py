@@ -52,6 +52,29 @@ def test_one_backward_pass_gives_the_gradients_of_two(alphas: tuple[float, ...])
         torch.testing.assert_close(a.grad, b.grad, atol=1e-12, rtol=1e-9)
 
 
+@pytest.mark.parametrize("windows", [2, 4])
+def test_windows_in_turn_give_on_average_the_bits_and_gradients_of_the_whole_crop(windows: int) -> None:
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randint(0, 256, (len(QUALITY), 3, 16 * windows, 16 * windows), generator=draw).double()
+    noise = 4 * torch.randn(x.shape, generator=draw, dtype=torch.float64)
+    found = []
+    for parts in (1, windows):
+        regularizer = _regularizer(alpha=(0.02, 0.05), windows=parts)
+        around = torch.ones(3, 3, dtype=torch.bool)
+        around[1, 1] = False
+        regularizer.source.f[1].weight.data[:, :, around] = 0  # every place sees itself alone: no borders
+        x_hat = (x + noise).requires_grad_()
+        bits = torch.zeros(len(QUALITY), dtype=torch.float64)
+        for step in range(parts**2):
+            regularizer.at(step)
+            taken = regularizer(x, x_hat, QUALITY, torch.ones(len(QUALITY))) / parts**2
+            taken.sum().backward()
+            bits += taken.detach()
+        found.append((bits, x_hat.grad, regularizer.source.f[3].weight.grad))
+    for whole, averaged in zip(*found, strict=True):
+        torch.testing.assert_close(averaged, whole)
+
+
 def test_with_ratio_alpha_follows_the_running_mse_of_each_lambda() -> None:
     regularizer = _regularizer(ratio=0.2)
     x, x_hat = _pair()
