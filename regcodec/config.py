@@ -110,9 +110,9 @@ class NetworkConfig:
 
 SIZES: dict[str, dict[str, Any]] = {
     "small": {"N": 128, "M": 128, "Z": 96, "blocks_a": 4, "blocks_s": 6, "context": 96, "blocks_c": 1},
-    "medium": {"N": 192, "M": 320, "Z": 128, "blocks_a": 7, "blocks_s": 10, "context": 128, "blocks_c": 2},
-    "large": {"N": 192, "M": 320, "Z": 128, "blocks_a": 14, "blocks_s": 18, "context": 128, "blocks_c": 2},
-    "xlarge": {"N": 384, "M": 320, "Z": 192, "blocks_a": 14, "blocks_s": 20, "context": 256, "blocks_c": 3},
+    "medium": {"N": 192, "M": 448, "Z": 128, "blocks_a": 7, "blocks_s": 10, "context": 128, "blocks_c": 2},
+    "large": {"N": 192, "M": 448, "Z": 128, "blocks_a": 13, "blocks_s": 18, "context": 128, "blocks_c": 2},
+    "xlarge": {"N": 384, "M": 448, "Z": 192, "blocks_a": 14, "blocks_s": 20, "context": 256, "blocks_c": 3},
 }
 """Named sizes of the res-* networks: docs/decisions/0001-res-networks.md has what they weigh and cost."""
 
