@@ -8,7 +8,7 @@ the distortion in each channel (bits per squared step), lambda D is about w |k -
     k  = argmin  w (k - t)^2 + bits(k) + temperature * noise    over the nearest symbol and its two neighbours
 
 This is iterative hard thresholding (Blumensath and Davies 2008) with the code length for the penalty. Errors of
-neighbours add up, so that w is taken up to `HARD` times the curvature as the iterations end, and twice that after
+neighbours add up, so that w is taken up to three times the curvature as the iterations end, and twice that after
 every proposal that made things worse. Noise on the costs, cooled to nothing, lets the symbols wander first; it is
 bounded, or rare symbols would appear everywhere in flat pictures. Unlike Adam on rounding surrogates no element moves
 that has nothing to gain. Of all symbols seen the best ones are kept.
@@ -28,12 +28,8 @@ from regcodec.optimize.objective import Objective, gaussian_bits, rounded
 
 SHORT = 20
 """Iterations under which a run begins with caution."""
-SOFT, HARD = (1.5, 1.0), 3.0
-"""First factor of the curvature, of short runs and of others, and the last."""
-TEMPERATURE = 1.5
-"""Bits, at first."""
-RATE = (0.2, 0.15)
-"""How far a target moves, in short runs and in others."""
+ROUND = 80
+"""Iterations after which a run begins again from the best symbols, cooler: a longer walk at first strays."""
 HYPER_RATE = 0.002
 """Steps of z per bit of the gradient."""
 TOLERANCE = 1.1
@@ -53,17 +49,50 @@ def proximal(
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """Return the v and u of the least R + lambda D that was seen, v with whole symbols beside the means."""
-    soft, rate = SOFT[iterations >= SHORT], RATE[iterations >= SHORT]
-    curvature, caution = _curvature(objective, v, noise), 1.0
+    curvature = _curvature(objective, v, noise)
     state = _Proposal(objective, v, u, Proximal(None, 0.0, noise)).accepted()  # the plain pass
-    best = (state.total, state.values, u.round())
     tick()
+    search = FIRST if iterations >= SHORT else BRIEF
+    for done in range(0, iterations, ROUND):
+        if done:
+            state, search = _Proposal(objective, v, u, Proximal(None, 0.0, noise)).accepted(), AGAIN
+        v, u = _round(objective, state, search, curvature, min(ROUND, iterations - done), noise, tick)
+    return v, u
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How a round goes from its first iteration to its last."""
+
+    soft: float
+    hard: float
+    """First and last factor of the curvature."""
+    temperature: float
+    """Bits, at first."""
+    rate: float
+    """How far a target moves."""
+
+
+BRIEF, FIRST, AGAIN = _Search(1.5, 3.0, 1.5, 0.2), _Search(1.0, 3.0, 1.5, 0.15), _Search(2.0, 4.0, 0.15, 0.15)
+
+
+def _round(
+    objective: Objective,
+    state: _State,
+    search: _Search,
+    curvature: Tensor,
+    iterations: int,
+    noise: torch.Generator,
+    tick: Callable[[], None],
+) -> tuple[Tensor, Tensor]:
+    caution = 1.0
+    best = (state.total, state.values, state.u.round())
     for i in range(1, iterations + 1):
         done = i / iterations
-        w = curvature * caution * soft * (HARD / soft) ** done
-        target = state.target + rate * (state.values - state.gradient_v / (2 * w) - state.target)
+        w = curvature * caution * search.soft * (search.hard / search.soft) ** done
+        target = state.target + search.rate * (state.values - state.gradient_v / (2 * w) - state.target)
         hyper = state.u - HYPER_RATE * state.gradient_u
-        decide = Proximal(w, TEMPERATURE * max(0.0, 1 - 1.25 * done) ** 2, noise)
+        decide = Proximal(w, search.temperature * max(0.0, 1 - 1.25 * done) ** 2, noise)
         proposal = _Proposal(objective, target, hyper, decide)
         tick()
         if not proposal.total <= TOLERANCE * state.total:
