@@ -4,11 +4,12 @@
     real activation  = integer / 2^bits of its layer
     shift[o]         = input_bits + weight_bits[o] - output_bits
 
-Inside a chain of layers weights have 8 bits (9 in a context network) and activations as many as float32 products bear,
-11 to 13 (`_narrow`): before that every channel is brought to one size by a power of two that the next layer takes back
-(`balanced`), and a factor of two is kept above the largest value seen on the calibration images. What enters a chain
-or adds up in a trunk has 16 bits with weights of 8, in a context network 21 with weights of 12, and keeps a factor of
-four. Source: DESIGN section 4.
+Weights have 8 bits and activations 16, in a context network 12 and 21; a factor of four is kept above the largest
+activation seen on the calibration images. Inside h_s, and inside the parameter network of a masked context (weights of
+9 bits there), activations have only as many bits as float32 products bear, 11 to 13, and a factor of two (`_narrow`):
+before that every channel is brought to one size by a power of two that the next layer takes back (`balanced`). The
+quadtree's trunk adds up and stays wide: narrow, its means were off by half a step here and there, for no time won.
+Source: DESIGN section 4.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ ACTIVATION_LIMIT = (1 << 15) - 1
 CONTEXT_LIMIT = (1 << 20) - 1
 HEADROOM = 4.0
 NARROW_HEADROOM = 2.0
-NARROW_FINE_WEIGHT_LARGEST = 255
+NARROW_WEIGHT_LARGEST = 255
 Z_BITS = 6
 PARAMETER_BITS = 12
 CONTEXT_BITS = 8
@@ -93,7 +94,8 @@ def quantize_network(network: nn.Sequential, samples: list[Tensor], *, fine: boo
         leaving, wanted = wide, PARAMETER_BITS
         if following is not None:
             reached = largest[following - 1]
-            leaving = wide if fine else _narrow(modules[following], reached, wide)
+            least = PARAMETER_BITS if following == convolved[-1] else 0
+            leaving = wide if fine else _narrow(modules[following], reached, least, wide)
             wanted = leaving.bits(reached)
         activated = following is not None
         layer, output_bits = _quantize_layer(modules[index], input_bits, wanted, entering, activated=activated)
@@ -114,32 +116,20 @@ def context_layers(context: Context) -> list[nn.Conv2d]:
 @torch.no_grad()
 def quantize_context(network: ResContext, images: list[Tensor]) -> QuantizedNetwork:
     """Return the integer version of the context network; `images` ([1, 3, h, w] uint8) set the ranges."""
-    network = copy.deepcopy(network)
     modules = context_layers(network.context)
-    _, largest_out = _largest_in_context(network, modules, images)
-    for index in range(4, len(modules) - 3, 3):
-        _balance(modules[index], modules[index + 1], largest_out[modules[index]])
-        _balance(modules[index + 1], modules[index + 2], largest_out[modules[index + 1]])
     largest_in, largest_out = _largest_in_context(network, modules, images)
     trunk = [*modules[4:-3:3], *modules[-3:]]
-    inner = [module for index, module in enumerate(modules[4:-3]) if index % 3]
-    trunk_bits = FINE.bits(max(largest_in[module].max().item() for module in trunk))
-    reads = {m: _narrow(m, largest_in[m].max().item(), FINE) for m in inner}
-    trunk_bits = min(
-        trunk_bits,
-        *(_most_output_bits(module, CONTEXT_BITS, FINE) for module in modules[:4]),
-        *(_most_output_bits(m, reads[m].bits(largest_in[m].max().item()), reads[m]) for m in inner[1::2]),
-    )
+    trunk_bits = FINE.bits(max(largest_in[module] for module in trunk))
+    trunk_bits = min(trunk_bits, *(_most_output_bits(module, CONTEXT_BITS) for module in modules[:4]))
     layers, bits = [], []
     inside = 0
     for index, module in enumerate(modules):
         role = (index - 4) % 3 if 4 <= index < len(modules) - 3 else None
         input_bits = CONTEXT_BITS if index < 4 else inside if role in (1, 2) else trunk_bits
-        wanted = PARAMETER_BITS if index >= len(modules) - 3 else trunk_bits
-        if role in (0, 1):
-            following = modules[index + 1]
-            wanted = reads[following].bits(largest_in[following].max().item())
-        layer, inside = _quantize_layer(module, input_bits, wanted, reads.get(module, FINE), activated=role == 1)
+        wanted = FINE.bits(largest_out[module]) if role in (0, 1) else trunk_bits
+        if index >= len(modules) - 3:
+            wanted = PARAMETER_BITS
+        layer, inside = _quantize_layer(module, input_bits, wanted, FINE, activated=role == 1)
         if role not in (0, 1) and inside != wanted:
             raise RegcodecError("the weights of the context are too large to be quantized; train with a smaller --lr.")
         layers.append(layer)
@@ -162,8 +152,9 @@ def quantize_masked_context(network: MaskedContextCodec, images: list[Tensor]) -
     _balance(middle, last, largest["middle"])
     reached = {name: value.max().item() for name, value in _largest_in_masked_context(network, images).items()}
     input_bits = min(CONTEXT_BITS, FINE.bits(reached["y_hat"]))
-    feature_bits = min(PARAMETER_BITS, FINE.bits(reached["features"]), _most_output_bits(masked, input_bits, FINE))
-    reads_first, reads_middle = _narrow(middle, reached["first"], FINE), _narrow(last, reached["middle"], FINE)
+    feature_bits = min(PARAMETER_BITS, FINE.bits(reached["features"]), _most_output_bits(masked, input_bits))
+    reads_first = _narrow(middle, reached["first"], 0, FINE)
+    reads_middle = _narrow(last, reached["middle"], PARAMETER_BITS, FINE)
     layers, bits = [], []
     for module, entering, wanted, activated in (
         (masked, FINE, feature_bits, False),
@@ -238,15 +229,15 @@ WIDE = _Input(ACTIVATION_LIMIT, WEIGHT_LARGEST, np.int8)
 FINE = _Input(CONTEXT_LIMIT, FINE_WEIGHT_LARGEST, np.int16)
 
 
-def _narrow(module: nn.Module, largest: float, otherwise: _Input) -> _Input:
-    """Return how `module` reads when every product over its input channels is to fit float32."""
-    largest_weight = NARROW_FINE_WEIGHT_LARGEST if otherwise is FINE else WEIGHT_LARGEST
-    weight, _, _ = _integer_weights(module, largest_weight)
-    limit = (FLOAT32_EXACT - 1) // int(np.abs(weight).sum(axis=1).max())
-    narrow = replace(
-        otherwise, limit=min(limit, otherwise.limit), weight_largest=largest_weight, headroom=NARROW_HEADROOM
-    )
-    return narrow if math.log2(largest) + narrow.bits(largest) >= LEAST_NARROW_BITS else otherwise
+def _narrow(module: nn.Module, largest: float, least_output_bits: int, wide: _Input) -> _Input:
+    """Return how `module` reads when every product over its input channels is to fit float32, `wide` if none can."""
+    largest_weight = min(wide.weight_largest, NARROW_WEIGHT_LARGEST)
+    weight, weight_bits, _ = _integer_weights(module, largest_weight)
+    limit = min((FLOAT32_EXACT - 1) // int(np.abs(weight).sum(axis=1).max()), wide.limit)
+    narrow = replace(wide, limit=limit, weight_largest=largest_weight, headroom=NARROW_HEADROOM)
+    bits = narrow.bits(largest)
+    precise = math.log2(largest) + bits >= LEAST_NARROW_BITS and weight_bits.min() + bits > least_output_bits
+    return narrow if precise else wide
 
 
 def _quantize_layer(
@@ -289,9 +280,9 @@ def _weights(
     return real, np.minimum(weight_bits, MOST_BITS)
 
 
-def _most_output_bits(module: nn.Conv2d, input_bits: int, reads: _Input) -> int:
-    """Return the output bits at which some channel's shift is 1."""
-    return int(_weights(module, reads.weight_largest)[1].min()) + input_bits - 1
+def _most_output_bits(module: nn.Conv2d, input_bits: int) -> int:
+    """Return the output bits at which some channel's shift is 1, in the context network."""
+    return int(_weights(module, FINE_WEIGHT_LARGEST)[1].min()) + input_bits - 1
 
 
 def _is_plain(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
@@ -316,14 +307,12 @@ def _largest_activations(modules: list[nn.Module], samples: list[Tensor]) -> dic
 
 def _largest_in_context(
     network: ResContext, modules: list[nn.Conv2d], images: list[Tensor]
-) -> tuple[dict[nn.Module, Tensor], dict[nn.Module, Tensor]]:
-    """Return the largest magnitudes of each channel that goes into and comes out of each module."""
-    nothing = torch.tensor(1e-3)
-    largest_in, largest_out = dict.fromkeys(modules, nothing), dict.fromkeys(modules, nothing)
+) -> tuple[dict[nn.Module, float], dict[nn.Module, float]]:
+    largest_in, largest_out = dict.fromkeys(modules, 1e-3), dict.fromkeys(modules, 1e-3)
 
     def remember(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        largest_in[module] = torch.maximum(largest_in[module], inputs[0].abs().amax((0, 2, 3)))
-        largest_out[module] = torch.maximum(largest_out[module], output.abs().amax((0, 2, 3)))
+        largest_in[module] = max(largest_in[module], inputs[0].abs().max().item())
+        largest_out[module] = max(largest_out[module], output.abs().max().item())
 
     hooks = [module.register_forward_hook(remember) for module in modules]
     try:
