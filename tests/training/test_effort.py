@@ -116,6 +116,16 @@ def test_the_symbols_that_optimisation_chose_are_those_in_the_file(model: Model)
     assert np.abs(y_hat - y.numpy()).max() < 0.02
 
 
+def test_another_round_begins_with_what_the_first_found(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regcodec.optimize.proximal.ROUND", 4)
+    totals = []
+    for iterations in (4, 8):
+        objective, v, u = objective_of(render(3, 128, 96), model, 2)
+        v, u = proximal(objective, v, u, iterations, torch.Generator().manual_seed(1))
+        totals.append(objective.rounded(v, u))
+    assert totals[1] <= totals[0]
+
+
 def test_offsets_and_steps_of_z_are_those_of_the_decoder(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     offsets = np.full_like(model.rates.offsets, 1 << model.entropy.parameter_bits - 3)  # an eighth of a step
     moved = replace(model, rates=replace(model.rates, offsets=offsets, z_steps=model.rates.z_steps * 2))
