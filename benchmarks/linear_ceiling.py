@@ -42,7 +42,6 @@ def main() -> None:
         basis8, basis16 = bases(F.pixel_unshuffle(x, BLOCK), 3 * BLOCK**2, width)
         print(f"M = {width}: {sum(_projected(image, basis8, basis16) for image in held) / len(held):.2f} dB")
 
-
     if options.model:
         network = load_network(options.model)
         print(f"{options.model}: {sum(_unquantized(network, image) for image in held) / len(held):.2f} dB")
