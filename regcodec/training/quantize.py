@@ -182,9 +182,27 @@ def balanced(modules: list[nn.Module], samples: list[Tensor]) -> list[nn.Module]
     return modules
 
 
+@torch.no_grad()
+def share_weights(modules: list[nn.Module]) -> None:
+    """Undo for training what `balanced` did to a chain of convolutions: the weights around a channel get equal norms."""
+    for module, following in pairwise(modules):
+        leaving, entering = _rows(module, "out"), _rows(following, "in")
+        norm = leaving.reshape(len(entering), -1).norm(dim=1).clamp_min(2.0**-MOST_BITS)
+        ratio = entering.norm(dim=1) / norm
+        _scale(module, following, 2.0 ** (0.5 * torch.log2(ratio.clamp(2.0**-MOST_BITS, 2.0**MOST_BITS))).round())
+
+
+def _rows(module: nn.Module, channels: str) -> Tensor:
+    weight = module.weight if _axis(module, channels) == (-1, 1, 1, 1) else module.weight.transpose(0, 1)
+    return weight.flatten(1)
+
+
 def _balance(module: nn.Module, following: nn.Module, largest: Tensor) -> None:
     """Scale what `module` gives by powers of two to at most 1 to 2, and what `following` makes of it back."""
-    scale = 2.0 ** -torch.log2(largest.clamp_min(2.0**-MOST_BITS)).floor()
+    _scale(module, following, 2.0 ** -torch.log2(largest.clamp_min(2.0**-MOST_BITS)).floor())
+
+
+def _scale(module: nn.Module, following: nn.Module, scale: Tensor) -> None:
     module, following = (m[0] if isinstance(m, nn.Sequential) else m for m in (module, following))
     leaving = scale.repeat_interleave(len(module.bias) // len(scale))
     module.weight.mul_(leaving.view(_axis(module, "out")))

@@ -31,7 +31,7 @@ from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import build_network
 from regcodec.training.networks.res_context import ResContext
-from regcodec.training.quantize import context_layers, convolutions, real_weights
+from regcodec.training.quantize import context_layers, convolutions, real_weights, share_weights
 
 
 @torch.no_grad()
@@ -47,6 +47,7 @@ def restore_network(pack: Pack) -> LatentCodec:
                 state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
     entropy = pack.codec["entropy"]
     _put_back(convolutions(network.h_s), model.entropy.layers, entropy["layers"])
+    share_weights(convolutions(network.h_s))
     if isinstance(network, ResContext) and isinstance(model.entropy, ExactContext):
         _put_back(context_layers(network.context), model.entropy.context.layers, entropy["context"]["layers"])
     if isinstance(network, MaskedContextCodec) and isinstance(model.entropy, ExactAutoregressive):
@@ -54,6 +55,7 @@ def restore_network(pack: Pack) -> LatentCodec:
         first, *specs = entropy["context"]["layers"]
         _put_masked_back(network, masked, first)
         _put_back(convolutions(network.entropy_parameters), tuple(rest), specs)
+        share_weights(convolutions(network.entropy_parameters))
     state |= _bottleneck_state(pack)
     scale = 2.0**model.entropy.gain_bits
     state["log_gain"] = torch.tensor([math.log(row.gain / scale) for row in pack.qualities])

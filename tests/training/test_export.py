@@ -20,7 +20,7 @@ from regcodec.training.export import export_checkpoint, freeze
 from regcodec.training.graphs import graph_weights
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
-from regcodec.training.quantize import balanced
+from regcodec.training.quantize import balanced, share_weights
 from tests.training.conftest import REGULARIZED, TINY
 
 
@@ -149,3 +149,20 @@ def test_balancing_changes_no_result_and_brings_every_channel_to_one_size() -> N
         for end in (2, 4):
             largest = torch.nn.Sequential(*even[:end])(sample).abs().amax((0, 2, 3))
             assert 1 <= largest.min() <= largest.max() < 2
+
+
+def test_sharing_weights_changes_no_result_and_undoes_how_uneven_balancing_made_them() -> None:
+    torch.manual_seed(0)
+    first, second = torch.nn.Conv2d(4, 6, 3, padding=1), torch.nn.Conv2d(6, 4, 1)
+    x = torch.randn(1, 4, 5, 6)
+    chain = torch.nn.Sequential(first, torch.nn.LeakyReLU(), second)
+    with torch.no_grad():
+        before = chain(x)
+        scale = 2.0 ** torch.tensor([-9.0, -5, 0, 1, 7, 9])
+        first.weight.mul_(scale.view(-1, 1, 1, 1))
+        first.bias.mul_(scale)
+        second.weight.div_(scale.view(1, -1, 1, 1))
+        share_weights([first, second])
+        torch.testing.assert_close(chain(x), before)
+        ratios = first.weight.flatten(1).norm(dim=1) / second.weight[:, :, 0, 0].norm(dim=0)
+    assert 0.5 <= ratios.min() <= ratios.max() <= 2
