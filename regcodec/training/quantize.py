@@ -184,7 +184,7 @@ def balanced(modules: list[nn.Module], samples: list[Tensor]) -> list[nn.Module]
 
 @torch.no_grad()
 def share_weights(modules: list[nn.Module]) -> None:
-    """Undo for training what `balanced` did to a chain of convolutions: the weights around a channel get equal norms."""
+    """Undo for training what `balanced` did to a chain of convolutions: weights around a channel get equal norms."""
     for module, following in pairwise(modules):
         leaving, entering = _rows(module, "out"), _rows(following, "in")
         norm = leaving.reshape(len(entering), -1).norm(dim=1).clamp_min(2.0**-MOST_BITS)
