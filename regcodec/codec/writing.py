@@ -44,7 +44,7 @@ FORMATS = {
     "ppm": Format("PPM", (".ppm", ".pgm", ".pnm"), carries=frozenset(), alpha=False),
     "bmp": Format("BMP", (".bmp",), carries=frozenset(), alpha=False),
 }
-"""All without loss but jpeg (quality 95, 4:4:4). PNG of level 6 takes thrice as long for photographs no smaller."""
+"""All without loss but jpeg (quality 95, 4:4:4). PNG: higher levels save photographs little and take long."""
 
 
 def format_of(suffix: str) -> Format:

@@ -168,5 +168,5 @@ class ExactHyperprior:
         """Return the table index of every scale from 0 to the last threshold, if that is few."""
         if not len(self.thresholds) or self.thresholds[0] < 1 or self.thresholds[-1] >= LARGEST_LOOKUP:
             return None
-        scales = np.arange(int(self.thresholds[-1]) + 1)
-        return np.searchsorted(self.thresholds, scales, side="right").astype(np.uint8)
+        indices = np.arange(len(self.thresholds) + 1, dtype=np.uint8)
+        return np.repeat(indices, np.diff(self.thresholds, prepend=0, append=self.thresholds[-1] + 1))

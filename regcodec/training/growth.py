@@ -34,7 +34,8 @@ def grow(found: LatentCodec, network: LatentCodec, x: Tensor) -> dict[str, Tenso
     encode, y = _components(found, x, len(new))
     state = network.state_dict()
     for name, value in found.state_dict().items():
-        state[name] = _spread(value, state[name].shape, old) if name in state else value
+        if name in state:  # offsets and steps of z may be left behind
+            state[name] = _spread(value, state[name].shape, old)
     state[f"g_a.{len(found.g_a) - 1}.weight"][new] = encode
     deviation, mean = torch.std_mean(y, dim=0)
     parameters = state[f"h_s.{len(found.h_s) - 1}.bias"]

@@ -52,7 +52,7 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
     """Set the weights of `network` in place; what there is one of for each rate lies between that of those found.
 
     Offsets and steps of z begin anew where the weights have none. A res-context can go on from a res-hyper of the same
-    widths: its context begins by adding nothing.
+    widths: its context begins by adding nothing. A res-* of fewer latent channels is widened (`growth`).
     """
     if init is not None:
         found = load_network(init)

@@ -82,7 +82,7 @@ class QuantizedNetwork:
 def quantize_network(network: nn.Sequential, samples: list[Tensor], *, fine: bool = False) -> QuantizedNetwork:
     """Return the integer version of h_s; `samples` are quantized hyper latents [1, N, h, w] that set the ranges.
 
-    `fine` has weights of 12 bits and activations of 21 instead of 8 and 16.
+    `fine` has weights of 12 bits and activations of 21 throughout, instead of those above.
     """
     modules = list(network) if fine else balanced(list(network), samples)
     largest = _largest_activations(modules, samples)
@@ -147,10 +147,9 @@ def quantize_masked_context(network: MaskedContextCodec, images: list[Tensor]) -
     network = copy.deepcopy(network)
     first, middle, last = convolutions(network.entropy_parameters)
     largest = _largest_in_masked_context(network, images)
-    _balance(first, middle, largest["first"])
-    largest = _largest_in_masked_context(network, images)
-    _balance(middle, last, largest["middle"])
-    reached = {name: value.max().item() for name, value in _largest_in_masked_context(network, images).items()}
+    largest["first"] = _balance(first, middle, largest["first"])
+    largest["middle"] = _balance(middle, last, largest["middle"])
+    reached = {name: value.max().item() for name, value in largest.items()}
     input_bits = min(CONTEXT_BITS, FINE.bits(reached["y_hat"]))
     feature_bits = min(PARAMETER_BITS, FINE.bits(reached["features"]), _most_output_bits(masked, input_bits))
     reads_first = _narrow(middle, reached["first"], 0, FINE)
@@ -197,9 +196,11 @@ def _rows(module: nn.Module, channels: str) -> Tensor:
     return weight.flatten(1)
 
 
-def _balance(module: nn.Module, following: nn.Module, largest: Tensor) -> None:
-    """Scale what `module` gives by powers of two to at most 1 to 2, and what `following` makes of it back."""
-    _scale(module, following, 2.0 ** -torch.log2(largest.clamp_min(2.0**-MOST_BITS)).floor())
+def _balance(module: nn.Module, following: nn.Module, largest: Tensor) -> Tensor:
+    """Scale what `module` gives by powers of two to at most 1 to 2, `following` back; return the new largest values."""
+    scale = 2.0 ** -torch.log2(largest.clamp_min(2.0**-MOST_BITS)).floor()
+    _scale(module, following, scale)
+    return largest * scale
 
 
 def _scale(module: nn.Module, following: nn.Module, scale: Tensor) -> None:

@@ -261,6 +261,16 @@ def test_new_latent_channels_keep_what_the_old_ones_lose(arch: str) -> None:
     assert (blocks - fitted).square().mean() < 0.5 * blocks.square().mean()
 
 
+def test_a_codec_of_all_rates_can_be_widened_without_its_offsets_and_steps() -> None:
+    torch.manual_seed(0)
+    found = build_network(replace(SMALL["res-context"], offsets=True, hyper_step=True), (0.0067, 0.013))
+    wider = build_network(replace(SMALL["res-context"], M=24), (0.0067, 0.013))
+    wider.load_state_dict(grow(found, wider, torch.rand(8, 3, 64, 64)))
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(wider.g_s(wider.g_a(x)), found.g_s(found.g_a(x)), atol=1e-4, rtol=1e-4)
+
+
 def test_fewer_latent_channels_than_the_weights_have_are_refused(
     made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
 ) -> None:
