@@ -18,11 +18,11 @@ class Level:
     proximal: int = 0
     """Iterations of `optimize.proximal`."""
     annealing: int = 0
-    """Iterations of stochastic Gumbel annealing after them (`optimize.annealing`)."""
+    """Iterations of stochastic Gumbel annealing beside them (`optimize.annealing`); the better result is taken."""
 
     @property
     def needs_torch(self) -> bool:
-        return bool(self.proximal or self.annealing)
+        return bool(self.proximal)
 
 
 LEVELS = (
@@ -33,8 +33,8 @@ LEVELS = (
     Level(weights=(30.0,), proximal=6),
     Level(weights=(30.0,), proximal=12),
     Level(weights=(30.0,), proximal=30),
-    Level(weights=(30.0,), proximal=80),
-    Level(weights=(30.0,), proximal=300),
+    Level(weights=(30.0,), proximal=80, annealing=80),
+    Level(weights=(30.0,), proximal=160, annealing=300),
     Level(weights=(30.0,), proximal=300, annealing=5000),
 )
 

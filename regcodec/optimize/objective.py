@@ -9,7 +9,7 @@ The network is `training.restore`'s: h_s and the context in float with the weigh
 medians, thresholds and offsets are the pack's integers. A quantizer decides about symbols inside the walk, so that
 a context model goes on from what was decided, as the decoder will:
 
-    quantizer(v, mean, scale) -> symbols, bits of each
+    quantizer(part, v, mean, scale) -> symbols, bits of each        part: of which positions (`walks.Part`)
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from regcodec.codec.model import Model
-from regcodec.optimize.walks import Coded, walk_of
+from regcodec.optimize.walks import Coded, Part, walk_of
 from regcodec.training.networks.latents import LatentCodec, interval
 from regcodec.training.scales import SCALES
 
 LEAST = 2.0**-24
 """Least probability that a table has."""
-Quantizer = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Quantizer = Callable[[Part, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ class Objective:
         step = torch.full((1, 1, 1, 1), self.z_step, device=u.device)
         of_z = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
         of_y, y_hat, values = walk_of(self.network)(
-            self.network, v, self.network.h_s(z_hat), lambda part, parameters: self._code(part, parameters, quantize_y)
+            self.network,
+            self.network.h_s(z_hat),
+            lambda part, parameters: self._code(part, part(v), parameters, quantize_y),
         )
         return of_z + of_y, y_hat, values
 
@@ -107,12 +109,15 @@ class Objective:
 
     def squared_error(self, y_hat: Tensor) -> Tensor:
         """Return the sum over the window, on 0..1, of y_hat in the core."""
+        judged = self.judged(y_hat)
+        return ((judged - self.window.target[:, : judged.shape[1]]).square() * self.window.visible).sum()
+
+    def judged(self, y_hat: Tensor) -> Tensor:
+        """Return the window on 0..1 that y_hat in the core gives, [1, 3, H, W] or of a grey picture [1, 1, H, W]."""
         whole = self.window.around.clone()
         whole[:, :, self.window.core[0], self.window.core[1]] = y_hat
         x_hat = self.synthesis(whole)
-        if self.window.grey:
-            return ((x_hat.mean(1, keepdim=True) - self.window.target[:, :1]).square() * self.window.visible).sum()
-        return ((x_hat - self.window.target).square() * self.window.visible).sum()
+        return x_hat.mean(1, keepdim=True) if self.window.grey else x_hat
 
     def synthesis(self, y_hat: Tensor) -> Tensor:
         """Return x_hat on 0..1, clamped as pixels are."""
@@ -120,9 +125,9 @@ class Objective:
             x_hat: Tensor = self.network.g_s(y_hat)
         return x_hat.float().clamp(0, 1)
 
-    def _code(self, v: Tensor, parameters: Tensor, quantize: Quantizer) -> Coded:
+    def _code(self, part: Part, v: Tensor, parameters: Tensor, quantize: Quantizer) -> Coded:
         scale, mean = (parameters * self.gain).chunk(2, 1)
-        symbols, lengths = quantize(v, mean, scale)
+        symbols, lengths = quantize(part, v, mean, scale)
         values = symbols + mean
         return Coded(lengths, values, (values - self._moved(symbols, scale)) / self.gain)
 
@@ -133,7 +138,7 @@ class Objective:
         return symbols.clamp(-1, 1) * self.offsets[index]
 
 
-def nearest(v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+def nearest(part: Part, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Return the nearest symbols and their code lengths: the quantizer of the plain pass, without gradient."""
     symbols = (v - mean).round()
     return symbols, gaussian_bits(symbols, scale)

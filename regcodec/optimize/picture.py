@@ -1,7 +1,7 @@
 """The tiles of a picture, one after another: latents better than those of the plain pass.
 
     tile: window of pixels, y_hat of the neighbours (optimised where they came before, else of the plain pass)
-          -> proximal steps -> annealing -> y, z of the core
+          -> proximal steps; or annealing and a few proximal steps: the better one -> y, z of the core
 
 `effort.search` loads this file by name and codes what `Optimizer.tiles` yields with the exact path.
 """
@@ -28,6 +28,8 @@ from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.restore import restore_network
 
 SEED = 1
+POLISH = 19
+"""Proximal steps after annealing."""
 _networks: dict[str, LatentCodec] = {}
 
 
@@ -57,12 +59,12 @@ class Optimizer:
         objective = Objective(
             self.network, self.model, self.row, self.lambda_, self._window(tile), bfloat16=_has_bfloat16(self.device)
         )
-        v, u = objective.start(torch.from_numpy(y).to(self.device), torch.from_numpy(z).to(self.device))
-        if self.level.proximal:
-            v, u = proximal(objective, v, u, self.level.proximal, noise, self._tick)
+        plain = objective.start(torch.from_numpy(y).to(self.device), torch.from_numpy(z).to(self.device))
+        v, u = proximal(objective, *plain, self.level.proximal, noise, self._tick)
         if self.level.annealing:
-            annealed = anneal(objective, v, u, self.level.annealing, noise, self._tick)
-            v, u = min((v, u), annealed, key=lambda latents: objective.rounded(*latents))
+            annealed = anneal(objective, *plain, self.level.annealing, noise, self._tick)
+            polished = proximal(objective, *annealed, POLISH, noise, self._tick)
+            v, u = min((v, u), polished, key=lambda latents: objective.rounded(*latents))
         better_y, better_z = (t.cpu().numpy() for t in objective.latents(v, u))
         if len(self.grid) > 1:
             self._kept[tile] = self._decoded(better_z, better_y)
@@ -107,7 +109,7 @@ class Optimizer:
     def _tick(self) -> None:
         self._done += 1
         if self._progress:
-            each = self.level.annealing + (self.level.proximal + 1 if self.level.proximal else 0)
+            each = self.level.proximal + 1 + (self.level.annealing + POLISH + 1 if self.level.annealing else 0)
             self._progress(self._done / (each * len(self.grid)))
 
 

@@ -2,18 +2,20 @@
 
 Each iteration decides all symbols of the picture at once, then asks for the gradient there. With x the values decided
 (symbol + mean), G the gradient of R + lambda D in bits with the symbols' own rates left out, and w the curvature of
-the distortion in each channel (bits per squared step), lambda D is about w |k - t|^2 of a target t:
+the distortion at each element (bits per squared step), lambda D is about w |k - t|^2 of a target t:
 
     t <- t + rate * (x - G / 2w - t)                            one backward pass
     k  = argmin  w (k - t)^2 + bits(k) + temperature * noise    over the nearest symbol and its two neighbours
 
 This is iterative hard thresholding (Blumensath and Davies 2008) with the code length for the penalty. Errors of
-neighbours add up, so that w is taken up to three times the curvature as the iterations end, and twice that after
-every proposal that made things worse. Noise on the costs, cooled to nothing, lets the symbols wander first; it is
-bounded, or rare symbols would appear everywhere in flat pictures. Unlike Adam on rounding surrogates no element moves
-that has nothing to gain. Of all symbols seen the best ones are kept.
+neighbours add up, so that w is taken above the curvature as the iterations end, and twice that after every proposal
+that was much worse than the best symbols so far; the search goes on from those. Noise on the costs, cooled to nothing,
+lets the symbols wander first; it is bounded, or rare symbols would appear everywhere in flat pictures. Unlike Adam on
+rounding surrogates no element moves that has nothing to gain. Of all symbols seen the best ones are kept.
 
-w comes from one backward pass of random signs through the synthesis: E (J^T e)^2 is the diagonal of J^T J.
+w comes from backward passes of random signs through the synthesis: E (J^T e)^2 is the diagonal of J^T J. It differs
+between channels and, by as much, between places (a synthesis divides by nothing where a picture is flat); w is the
+mean of its channel times that of its place, which a few passes are enough for.
 """
 
 from __future__ import annotations
@@ -24,20 +26,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regcodec.optimize.objective import Objective, gaussian_bits, rounded
+from regcodec.optimize.objective import Objective, Quantizer, gaussian_bits, nearest, rounded
+from regcodec.optimize.walks import Part
 
 SHORT = 20
 """Iterations under which a run begins with caution."""
 ROUND = 80
 """Iterations after which a run begins again from the best symbols, cooler: a longer walk at first strays."""
-HYPER_RATE = 0.002
+HYPER_RATE = 0.001
 """Steps of z per bit of the gradient."""
-TOLERANCE = 1.1
-"""A proposal whose R + lambda D is above that of the state by more than this factor is taken back."""
+TOLERANCE = 1.05
+"""A proposal whose R + lambda D is above the best by more than this factor is dropped."""
 CAUTION, RELIEF = 2.0, 0.9
-"""Factors of the curvature after a proposal that was taken back, and after one that was not."""
-PROBE = 16
-"""Largest side of y that the curvature is measured on."""
+"""Factors of the curvature after a proposal that was dropped, and after one that was not."""
+PROBES = 2
+"""Backward passes for the curvature."""
+LEAST_PLACE = 0.05
+"""Least curvature of a place, in that of a mean place."""
 
 
 def proximal(
@@ -49,14 +54,14 @@ def proximal(
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """Return the v and u of the least R + lambda D that was seen, v with whole symbols beside the means."""
-    curvature = _curvature(objective, v, noise)
-    state = _Proposal(objective, v, u, Proximal(None, 0.0, noise)).accepted()  # the plain pass
-    tick()
     search = FIRST if iterations >= SHORT else BRIEF
     for done in range(0, iterations, ROUND):
-        if done:
-            state, search = _Proposal(objective, v, u, Proximal(None, 0.0, noise)).accepted(), AGAIN
+        curvature = curvature_of(objective, v, u, noise)
+        state = _Proposal(objective, v, u, _nearest).accepted()  # the plain pass, or the best of the rounds before
+        if not done:
+            tick()
         v, u = _round(objective, state, search, curvature, min(ROUND, iterations - done), noise, tick)
+        search = AGAIN
     return v, u
 
 
@@ -73,7 +78,7 @@ class _Search:
     """How far a target moves."""
 
 
-BRIEF, FIRST, AGAIN = _Search(1.5, 3.0, 1.5, 0.2), _Search(1.0, 3.0, 1.5, 0.15), _Search(2.0, 4.0, 0.15, 0.15)
+BRIEF, FIRST, AGAIN = _Search(1.0, 2.0, 0.3, 0.2), _Search(0.5, 1.5, 1.5, 0.15), _Search(0.5, 1.5, 0.7, 0.15)
 
 
 def _round(
@@ -85,8 +90,7 @@ def _round(
     noise: torch.Generator,
     tick: Callable[[], None],
 ) -> tuple[Tensor, Tensor]:
-    caution = 1.0
-    best = (state.total, state.values, state.u.round())
+    caution, best = 1.0, state
     for i in range(1, iterations + 1):
         done = i / iterations
         w = curvature * caution * search.soft * (search.hard / search.soft) ** done
@@ -95,13 +99,13 @@ def _round(
         decide = Proximal(w, search.temperature * max(0.0, 1 - 1.25 * done) ** 2, noise)
         proposal = _Proposal(objective, target, hyper, decide)
         tick()
-        if not proposal.total <= TOLERANCE * state.total:
-            caution *= CAUTION
+        if not proposal.total <= TOLERANCE * best.total:
+            state, caution = best, caution * CAUTION
             continue
         state, caution = proposal.accepted(), max(1.0, caution * RELIEF)
-        if state.total < best[0]:
-            best = (state.total, state.values, hyper.round())
-    return best[1], best[2]
+        if state.total < best.total:
+            best = state
+    return best.values, best.u.round()
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class _State:
 class _Proposal:
     """Symbols decided for a target; the backward pass is made only when they are accepted."""
 
-    def __init__(self, objective: Objective, target: Tensor, u: Tensor, decide: Proximal) -> None:
+    def __init__(self, objective: Objective, target: Tensor, u: Tensor, decide: Quantizer) -> None:
         self._leaves = target.detach().requires_grad_(), u.detach().requires_grad_()
         self._walked = objective(*self._leaves, decide, rounded)
         self.total = self._walked.total.item()
@@ -134,25 +138,22 @@ class _Proposal:
 class Proximal:
     """A quantizer: the cheapest of three symbols; straight-through for v, the symbol's own rate for mean and scale."""
 
-    def __init__(self, curvature: Tensor | None, temperature: float, noise: torch.Generator) -> None:
+    def __init__(self, curvature: Tensor, temperature: float, noise: torch.Generator) -> None:
         self.curvature = curvature
+        """Of every element of the tile, bits per squared step."""
         self.temperature = temperature
         self.noise = noise
 
-    def __call__(self, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, part: Part, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            symbols = self._decide(v - mean, scale)
-        away = v.detach() - mean
-        lengths = gaussian_bits(away + (symbols - away).detach(), scale)
-        return v - mean + (symbols - v + mean).detach(), lengths
+            symbols = self._decide(part(self.curvature), v - mean, scale)
+        return chosen(symbols, v, mean, scale)
 
-    def _decide(self, values: Tensor, scale: Tensor) -> Tensor:
+    def _decide(self, curvature: Tensor, values: Tensor, scale: Tensor) -> Tensor:
         near = values.round()
-        if self.curvature is None:
-            return near
         cheapest, least = near, None
         for symbols in (near, near - 1, near + 1):
-            cost = self.curvature * (symbols - values).square() + gaussian_bits(symbols, scale)
+            cost = curvature * (symbols - values).square() + gaussian_bits(symbols, scale)
             if self.temperature:
                 uniform = torch.rand(cost.shape, generator=self.noise, device=cost.device)
                 cost = cost + self.temperature * (2 * uniform - 1)
@@ -164,14 +165,31 @@ class Proximal:
         return cheapest
 
 
-def _curvature(objective: Objective, v: Tensor, noise: torch.Generator) -> Tensor:
-    """Return w of every channel, [1, M, 1, 1], measured in the middle of the tile."""
-    top, left = ((side - PROBE) // 2 if side > PROBE else 0 for side in v.shape[2:])
-    part = (v[:, :, top : top + PROBE, left : left + PROBE] / objective.gain).detach().requires_grad_()
-    x_hat = objective.network.g_s(part)
-    signs = torch.randint(0, 2, x_hat.shape, generator=noise, device=x_hat.device).float() * 2 - 1
-    (gradient,) = torch.autograd.grad(x_hat, part, signs)
-    energy = gradient.square().mean((2, 3), keepdim=True) / (3 if objective.window.grey else 1)
-    # a channel that nothing depends on would have a target anywhere
-    floor = energy.mean() * 1e-3 + torch.finfo(energy.dtype).tiny
-    return torch.maximum(energy, floor) * objective.error_bits / objective.gain**2
+def _nearest(part: Part, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The quantizer of the plain pass, with the gradients of `Proximal`."""
+    return chosen((v - mean).detach().round(), v, mean, scale)
+
+
+def chosen(symbols: Tensor, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return symbols straight-through for v, and their lengths with the gradient for mean and scale alone."""
+    away = v.detach() - mean
+    lengths = gaussian_bits(away + (symbols - away).detach(), scale)
+    return v - mean + (symbols - v + mean).detach(), lengths
+
+
+def curvature_of(objective: Objective, v: Tensor, u: Tensor, noise: torch.Generator) -> Tensor:
+    """Return w of every element at the nearest symbols, [1, M, H, W]: that of its channel times that of its place."""
+    with torch.no_grad():
+        y_hat = objective.walk(v, u, nearest, rounded)[1]
+    y_hat.requires_grad_()
+    judged = objective.judged(y_hat) * objective.window.visible
+    energy = torch.zeros_like(y_hat)
+    for _ in range(PROBES):
+        signs = torch.randint(0, 2, judged.shape, generator=noise, device=judged.device).float() * 2 - 1
+        (gradient,) = torch.autograd.grad(judged, y_hat, signs, retain_graph=True)
+        energy += gradient.square() / PROBES
+    channel = energy.mean((2, 3), keepdim=True)
+    # a channel or a place that nothing depends on would have a target anywhere
+    channel = torch.maximum(channel, channel.mean() * 1e-3 + torch.finfo(channel.dtype).tiny)
+    place = (energy / channel).mean(1, keepdim=True).clamp(min=LEAST_PLACE)
+    return channel * place * objective.error_bits / objective.gain**2

@@ -1,6 +1,7 @@
 """The order in which y is decided, one function for each kind of context: what `exact` walks, differentiable.
 
-    code(v, parameters) -> Coded      decides about some positions; parameters are scales and means without the gain
+    code(part, parameters) -> Coded      decides about some positions; parameters are scales and means without the gain
+    part(field)                          those positions of a field [1, M, H, W], in the shape of `parameters`
 
 Every position's parameters depend on what was decided before it, as in the decoder, and gradients flow back that way.
 """
@@ -29,9 +30,10 @@ class Coded(NamedTuple):
     """What the decoder has, without the gain."""
 
 
-Code = Callable[[Tensor, Tensor], Coded]
-Walk = Callable[[LatentCodec, Tensor, Tensor, Code], tuple[Tensor, Tensor, Tensor]]
-"""network, v [1, M, H, W], h_s(z_hat) [1, 2M, H, W], code -> bits, y_hat, values."""
+Part = Callable[[Tensor], Tensor]
+Code = Callable[[Part, Tensor], Coded]
+Walk = Callable[[LatentCodec, Tensor, Code], tuple[Tensor, Tensor, Tensor]]
+"""network, h_s(z_hat) [1, 2M, H, W], code -> bits, y_hat and values [1, M, H, W]."""
 
 
 def walk_of(network: LatentCodec) -> Walk:
@@ -41,34 +43,39 @@ def walk_of(network: LatentCodec) -> Walk:
     return in_waves if isinstance(network, MaskedContextCodec) else one_pass
 
 
-def one_pass(network: LatentCodec, v: Tensor, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
-    coded = code(v, first)
+def everything(field: Tensor) -> Tensor:
+    return field
+
+
+def one_pass(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+    coded = code(everything, first)
     return coded.lengths.sum(), coded.y_hat, coded.values
 
 
-def four_steps(network: LatentCodec, v: Tensor, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+def four_steps(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
     """The quadtree: each step has one position of every 2x2 square in each group of channels."""
-    bits, values, y_hat = torch.zeros((), device=v.device), torch.zeros_like(v), torch.zeros_like(v)
+    bits, values, y_hat = first.new_zeros(()), *first.new_zeros(2, 1, first.shape[1] // 2, *first.shape[2:])
     entered = network.context.enter_z(first)
     for place in range(GROUPS):
-        coded = code(v, first + network.context(entered, y_hat, place) if place else first)
-        mask = network.masks[place].repeat(1, v.shape[2] // 2, v.shape[3] // 2)
+        coded = code(everything, first + network.context(entered, y_hat, place) if place else first)
+        mask = network.masks[place].repeat(1, first.shape[2] // 2, first.shape[3] // 2)
         bits = bits + (coded.lengths * mask).sum()
         values, y_hat = values + coded.values * mask, y_hat + coded.y_hat * mask
     return bits, y_hat, values
 
 
-def in_waves(network: LatentCodec, v: Tensor, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+def in_waves(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
     """The masked convolution: positions of a wave do not see each other."""
-    bits, values = torch.zeros((), device=v.device), torch.zeros_like(v)
-    padded = nn.functional.pad(torch.zeros_like(v), (REACH, REACH, REACH, 0))
+    bits, values = first.new_zeros(()), first.new_zeros(1, first.shape[1] // 2, *first.shape[2:])
+    padded = nn.functional.pad(values, (REACH, REACH, REACH, 0))
     weight, bias = network.masked_weight(), network.context_prediction.bias[:, None]
-    for wave in waves(*v.shape[2:]):
-        rows, columns = (torch.from_numpy(index).to(v.device) for index in wave)
+    for wave in waves(*first.shape[2:]):
+        rows, columns = (torch.from_numpy(index).to(first.device) for index in wave)
         near = torch.stack([padded[..., rows + REACH + r, columns + REACH + c] for r, c in BEFORE], 2)
         context = weight @ near.flatten(1, 2) + bias
         here = (..., rows, columns)
-        coded = code(v[here][..., None], network.entropy_parameters(torch.cat([first[here], context], 1)[..., None]))
+        parameters = network.entropy_parameters(torch.cat([first[here], context], 1)[..., None])
+        coded = code(lambda field, here=here: field[here][..., None], parameters)
         bits = bits + coded.lengths.sum()
         values[here] = coded.values[..., 0].detach()
         padded[..., rows + REACH, columns + REACH] = coded.y_hat[..., 0]

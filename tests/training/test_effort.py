@@ -25,7 +25,8 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.optimize.annealing import anneal
 from regcodec.optimize.objective import Objective, nearest, rounded
 from regcodec.optimize.picture import Optimizer
-from regcodec.optimize.proximal import Proximal, proximal
+from regcodec.optimize.proximal import Proximal, curvature_of, proximal
+from regcodec.optimize.walks import everything
 from tests.images import noise, render
 
 PICTURES = (
@@ -157,11 +158,39 @@ def test_equal_calls_give_equal_bytes(model: Model) -> None:
 
 
 def test_a_proposal_that_nothing_pays_for_keeps_the_nearest_symbol() -> None:
-    quantizer = Proximal(torch.tensor(1e6), 0.0, torch.Generator())
-    v, scale = torch.linspace(-3, 3, 50), torch.full((50,), 0.5)
-    assert torch.equal(quantizer(v, torch.zeros(50), scale)[0].round(), v.round())
-    cheap = Proximal(torch.tensor(1e-6), 0.0, torch.Generator())
-    assert cheap(torch.tensor([1.4]), torch.zeros(1), torch.tensor([0.2]))[0].item() == pytest.approx(0, abs=1e-6)
+    v, mean, scale = torch.linspace(-3, 3, 50), torch.zeros(50), torch.full((50,), 0.5)
+    dear = Proximal(torch.full((50,), 1e6), 0.0, torch.Generator())
+    assert torch.equal(dear(everything, v, mean, scale)[0].round(), v.round())
+    cheap = Proximal(torch.tensor([1e-6]), 0.0, torch.Generator())
+    symbols, _ = cheap(everything, torch.tensor([1.4]), torch.zeros(1), torch.tensor([0.2]))
+    assert symbols.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_curvature_is_that_of_the_channel_and_of_the_place() -> None:
+    """What a change of one element costs follows w, and follows it better than the mean of its channel."""
+    model = Model.open(Path("models/hyperprior.rgm"), threads=1)
+    objective, v, u = objective_of(np.concatenate([noise(4, 64, 64), np.full((64, 64, 3), 90, np.uint8)]), model, 2)
+    v = v.round()
+    w = curvature_of(objective, v, u, torch.Generator().manual_seed(1))
+    assert w.shape == v.shape
+    generator = torch.Generator().manual_seed(2)
+    predicted, cost, channels = [], [], []
+    with torch.no_grad():
+        _, y_hat, _ = objective.walk(v, u, nearest, rounded)
+        still = objective.judged(y_hat)
+        for _ in range(60):
+            place = tuple(int(torch.randint(0, side, (), generator=generator)) for side in v.shape)
+            moved = y_hat.clone()
+            moved[place] += 0.25 / objective.gain
+            change = (objective.judged(moved) - still).square().sum() * objective.error_bits
+            predicted.append(float(w[place]))
+            channels.append(place[1])
+            cost.append(float(change) / 0.25**2)
+    assert np.sum(predicted) == pytest.approx(np.sum(cost), rel=0.4)
+    of_channel = [float(w[:, channel].mean()) for channel in channels]
+    log_cost = np.log(np.maximum(cost, 1e-6))
+    fits = [np.corrcoef(np.log(guess), log_cost)[0, 1] for guess in (predicted, of_channel)]
+    assert fits[0] > max(0.6, fits[1])
 
 
 def test_every_effort_tells_its_progress_to_the_end(model: Model) -> None:
@@ -215,7 +244,7 @@ def test_other_efforts_are_refused(model: Model, effort: int) -> None:
 
 
 def test_levels_rise() -> None:
-    work = [(level.annealing, level.proximal, len(level.weights) if not level.needs_torch else 0) for level in LEVELS]
+    work = [(level.proximal, level.annealing, len(level.weights) if not level.needs_torch else 0) for level in LEVELS]
     assert work == sorted(work)
     assert len(set(work)) == len(LEVELS)
     assert LEVELS[0] == Level()
