@@ -9,6 +9,8 @@ Every position's parameters depend on what was decided before it, as in the deco
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from types import EllipsisType
 from typing import NamedTuple
 
 import torch
@@ -43,6 +45,14 @@ def walk_of(network: LatentCodec) -> Walk:
     return in_waves if isinstance(network, MaskedContextCodec) else one_pass
 
 
+Where = tuple[EllipsisType, Tensor, Tensor]
+
+
+def _column(field: Tensor, here: Where) -> Tensor:
+    """Return some positions [1, M, K, 1]."""
+    return field[here][..., None]
+
+
 def everything(field: Tensor) -> Tensor:
     return field
 
@@ -54,7 +64,8 @@ def one_pass(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, T
 
 def four_steps(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
     """The quadtree: each step has one position of every 2x2 square in each group of channels."""
-    bits, values, y_hat = first.new_zeros(()), *first.new_zeros(2, 1, first.shape[1] // 2, *first.shape[2:])
+    bits, values = first.new_zeros(()), first.new_zeros(1, first.shape[1] // 2, *first.shape[2:])
+    y_hat = values
     entered = network.context.enter_z(first)
     for place in range(GROUPS):
         coded = code(everything, first + network.context(entered, y_hat, place) if place else first)
@@ -73,9 +84,9 @@ def in_waves(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, T
         rows, columns = (torch.from_numpy(index).to(first.device) for index in wave)
         near = torch.stack([padded[..., rows + REACH + r, columns + REACH + c] for r, c in BEFORE], 2)
         context = weight @ near.flatten(1, 2) + bias
-        here = (..., rows, columns)
+        here: Where = (..., rows, columns)
         parameters = network.entropy_parameters(torch.cat([first[here], context], 1)[..., None])
-        coded = code(lambda field, here=here: field[here][..., None], parameters)
+        coded = code(partial(_column, here=here), parameters)
         bits = bits + coded.lengths.sum()
         values[here] = coded.values[..., 0].detach()
         padded[..., rows + REACH, columns + REACH] = coded.y_hat[..., 0]

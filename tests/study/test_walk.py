@@ -25,6 +25,7 @@ from regcodec.effort.levels import LEVELS
 from regcodec.exact.context import GROUPS
 from regcodec.optimize.objective import Objective, gaussian_bits, nearest, rounded
 from regcodec.optimize.picture import Optimizer
+from regcodec.optimize.walks import Part
 
 ROOT = Path(__file__).parents[2]
 MEAN, TIED, RATE = 0.2, 0.003, 0.003
@@ -65,7 +66,9 @@ def test_torch_walks_a_res_context_as_the_exact_path_does(model: Model, photo: n
     seen: list[np.ndarray] = []
     decided = torch.from_numpy(y_symbols)[None].float()
 
-    def taught(v: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def taught(
+        part: Part, v: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(mean[0].numpy())
         return decided, gaussian_bits(decided, scale)
 
