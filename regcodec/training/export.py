@@ -43,6 +43,7 @@ from regcodec.training.quantize import (
 )
 from regcodec.training.rates import GAIN_BITS, integer_steps, rate_grid
 from regcodec.training.restore import bottleneck_member
+from regcodec.training.rounding import rounded_transforms
 from regcodec.training.tables import bottleneck_tables, gaussian_tables, scale_thresholds
 
 LARGEST_COST = 0.01
@@ -112,7 +113,7 @@ def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) ->
     `fine` keeps h_s in 12 bits and h_a in half precision instead of 8 bits.
     """
     network = network.float().eval()
-    members = export_graphs(network, fine=fine)
+    members = export_graphs(network if fine else rounded_transforms(network, images), fine=fine)
     medians = np.rint(np.ldexp(network.entropy_bottleneck.quantiles[:, 0, 1].double().numpy(), Z_BITS)).astype(np.int64)
     real_medians = np.ldexp(medians, -Z_BITS)
     offset = torch.from_numpy(real_medians).float().view(1, -1, 1, 1)

@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.rounding import COARSE, grid
 
 OPSET = 18
 _TRACED = 2  # blocks of the traced example, a side; any other size follows
@@ -85,15 +86,16 @@ def plain(transform: nn.Sequential) -> nn.Sequential:
 def export_graphs(network: LatentCodec, *, fine: bool = False) -> dict[str, bytes]:
     """Return the pack members analysis.onnx, hyper_analysis.onnx and synthesis.onnx; `fine` has no 8-bit weights."""
     M = network.config.M
-    branches = () if fine else (".branch.",)
     image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
     return {
-        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"], coarse=branches),
+        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"], coarse=None if fine else COARSE["g_a"]),
         "hyper_analysis.onnx": _export(
-            _HyperAnalysis(network), latent, 4, "y", ["z"], coarse=() if fine else ("h_a.",)
+            _HyperAnalysis(network), latent, 4, "y", ["z"], coarse=None if fine else COARSE["h_a"]
         ),
-        "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"], coarse=branches),
+        "synthesis.onnx": _export(
+            _Synthesis(network), latent, 1, "y_hat", ["x_hat"], coarse=None if fine else COARSE["g_s"]
+        ),
     }
 
 
@@ -104,7 +106,7 @@ def _export(
     input_name: str,
     outputs: list[str],
     *,
-    coarse: tuple[str, ...] = (),
+    coarse: str | None,
 ) -> bytes:
     sides = {2: multiple * torch.export.Dim("height"), 3: multiple * torch.export.Dim("width")}
     with warnings.catch_warnings():
@@ -125,10 +127,10 @@ def _export(
     return _clean(model, coarse=coarse).SerializeToString(deterministic=True)
 
 
-def _clean(model: onnx.ModelProto, *, coarse: tuple[str, ...]) -> onnx.ModelProto:
+def _clean(model: onnx.ModelProto, *, coarse: str | None) -> onnx.ModelProto:
     """Return the same computation with plain names, small weights, and nothing that only describes it.
 
-    Convolutions whose names hold one of `coarse` get weights of 8 bits.
+    Convolutions whose names hold `coarse` get weights of 8 bits (`rounding`).
     """
     names: dict[str, str] = {value.name: value.name for value in (*model.graph.input, *model.graph.output)}
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
@@ -136,7 +138,7 @@ def _clean(model: onnx.ModelProto, *, coarse: tuple[str, ...]) -> onnx.ModelProt
     for place, (name, value) in enumerate(sorted(weights.items())):
         names[name] = name if "." in name else f"c{place}"
         if value.dtype == np.float32 and value.size > 1:
-            small = value.ndim == 4 and any(part in names[name] for part in coarse)
+            small = value.ndim == 4 and coarse is not None and coarse in names[name]
             stored, node = (_eight_bit if small else _half)(names[name], value)
             initializers += stored
             nodes.append(node)
@@ -175,7 +177,7 @@ def _half(name: str, value: npt.NDArray[np.float32]) -> tuple[list[onnx.TensorPr
 
 def _eight_bit(name: str, value: npt.NDArray[np.float32]) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
     """Return integers of 8 bits with a scale for each output channel."""
-    scale = np.maximum(np.abs(value).max(axis=(1, 2, 3)) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    scale = grid(value)
     integers = np.rint(value / scale[:, None, None, None]).astype(np.int8)
     stored = [numpy_helper.from_array(integers, f"{name}.int8"), numpy_helper.from_array(scale, f"{name}.scale")]
     return stored, helper.make_node("DequantizeLinear", [s.name for s in stored], [name], axis=0)
