@@ -34,7 +34,7 @@ def export(
     With --from compressai the CHECKPOINT is a state dict of CompressAI's mbt2018_mean, mbt2018 or cheng2020_attn.
 
     Measures what the integer entropy network costs against the float one, refuses above 1 %, and proves the pack by a
-    round trip. Equal checkpoints give equal packs.
+    round trip. On one machine equal checkpoints give equal packs.
     """
     lambda_ = _lambda_of(source, lambda_, quality)
     require_training("export")

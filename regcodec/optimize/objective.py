@@ -114,16 +114,28 @@ class Objective:
 
     def judged(self, y_hat: Tensor) -> Tensor:
         """Return the window on 0..1 that y_hat in the core gives, [1, 3, H, W] or of a grey picture [1, 1, H, W]."""
+        return self._colours(self.synthesis(self._around(y_hat)))
+
+    def unclamped(self, y_hat: Tensor) -> Tensor:
+        """Return `judged` before values are clamped to 0..1."""
+        return self._colours(self._synthesis(self._around(y_hat)))
+
+    def _around(self, y_hat: Tensor) -> Tensor:
         whole = self.window.around.clone()
         whole[:, :, self.window.core[0], self.window.core[1]] = y_hat
-        x_hat = self.synthesis(whole)
+        return whole
+
+    def _colours(self, x_hat: Tensor) -> Tensor:
         return x_hat.mean(1, keepdim=True) if self.window.grey else x_hat
 
     def synthesis(self, y_hat: Tensor) -> Tensor:
         """Return x_hat on 0..1, clamped as pixels are."""
+        return self._synthesis(y_hat).clamp(0, 1)
+
+    def _synthesis(self, y_hat: Tensor) -> Tensor:
         with torch.autocast(y_hat.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             x_hat: Tensor = self.network.g_s(y_hat)
-        return x_hat.float().clamp(0, 1)
+        return x_hat.float()
 
     def _code(self, part: Part, v: Tensor, parameters: Tensor, quantize: Quantizer) -> Coded:
         scale, mean = (parameters * self.gain).chunk(2, 1)

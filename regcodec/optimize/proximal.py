@@ -14,7 +14,7 @@ lets the symbols wander first; it is bounded, or rare symbols would appear every
 rounding surrogates no element moves that has nothing to gain. Of all symbols seen the best ones are kept.
 
 w comes from backward passes of random signs through the synthesis: E (J^T e)^2 is the diagonal of J^T J. It differs
-between channels and, by as much, between places (a synthesis divides by nothing where a picture is flat); w is the
+between the channels, and within a channel between places by a factor of about two either way; w is the
 mean of its channel times that of its place, which a few passes are enough for.
 """
 
@@ -101,6 +101,7 @@ def _round(
         tick()
         if not proposal.total <= TOLERANCE * best.total:
             state, caution = best, caution * CAUTION
+            del proposal  # its graph would outlive the next forward pass
             continue
         state, caution = proposal.accepted(), max(1.0, caution * RELIEF)
         if state.total < best.total:
@@ -147,7 +148,7 @@ class Proximal:
     def __call__(self, part: Part, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             symbols = self._decide(part(self.curvature), v - mean, scale)
-        return chosen(symbols, v, mean, scale)
+        return _chosen(symbols, v, mean, scale)
 
     def _decide(self, curvature: Tensor, values: Tensor, scale: Tensor) -> Tensor:
         near = values.round()
@@ -167,10 +168,10 @@ class Proximal:
 
 def _nearest(part: Part, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """The quantizer of the plain pass, with the gradients of `Proximal`."""
-    return chosen((v - mean).detach().round(), v, mean, scale)
+    return _chosen((v - mean).detach().round(), v, mean, scale)
 
 
-def chosen(symbols: Tensor, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+def _chosen(symbols: Tensor, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Return symbols straight-through for v, and their lengths with the gradient for mean and scale alone."""
     away = v.detach() - mean
     lengths = gaussian_bits(away + (symbols - away).detach(), scale)
@@ -178,15 +179,19 @@ def chosen(symbols: Tensor, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Ten
 
 
 def curvature_of(objective: Objective, v: Tensor, u: Tensor, noise: torch.Generator) -> Tensor:
-    """Return w of every element at the nearest symbols, [1, M, H, W]: that of its channel times that of its place."""
+    """Return w of every element at the nearest symbols, [1, M, H, W]: that of its channel times that of its place.
+
+    Of the whole window and without the clamp: where padding or black and white hide an error, the distortion says
+    nothing, but rates still have gradients, and over a curvature of nothing those would move targets anywhere.
+    """
     with torch.no_grad():
         y_hat = objective.walk(v, u, nearest, rounded)[1]
     y_hat.requires_grad_()
-    judged = objective.judged(y_hat) * objective.window.visible
+    x_hat = objective.unclamped(y_hat)
     energy = torch.zeros_like(y_hat)
     for _ in range(PROBES):
-        signs = torch.randint(0, 2, judged.shape, generator=noise, device=judged.device).float() * 2 - 1
-        (gradient,) = torch.autograd.grad(judged, y_hat, signs, retain_graph=True)
+        signs = torch.randint(0, 2, x_hat.shape, generator=noise, device=x_hat.device).float() * 2 - 1
+        (gradient,) = torch.autograd.grad(x_hat, y_hat, signs, retain_graph=True)
         energy += gradient.square() / PROBES
     channel = energy.mean((2, 3), keepdim=True)
     # a channel or a place that nothing depends on would have a target anywhere

@@ -3,7 +3,7 @@
     network -> ONNX transforms, integer h_s and context with proven bounds, integer tables -> pack
             -> bits of the integers against bits of the float model -> round trip -> file
 
-Equal checkpoints give equal packs.
+Equal checkpoints give equal packs on one machine with one number of threads.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ def export_network(
 
 @torch.no_grad()
 def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) -> dict[str, bytes]:
-    """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set the ranges of the integers.
+    """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set ranges and rounding.
 
-    `fine` keeps h_s in 12 bits and h_a in half precision instead of 8 bits.
+    `fine` keeps h_s in 12 bits, and h_a and all layers of residual blocks in half precision instead of 8 bits.
     """
     network = network.float().eval()
     members = export_graphs(network if fine else rounded_transforms(network, images), fine=fine)

@@ -130,7 +130,7 @@ def _export(
 def _clean(model: onnx.ModelProto, *, coarse: str | None) -> onnx.ModelProto:
     """Return the same computation with plain names, small weights, and nothing that only describes it.
 
-    Convolutions whose names hold `coarse` get weights of 8 bits (`rounding`).
+    Convolutions whose names hold `coarse` get weights of 8 bits: "" is all of them, None is none (`rounding`).
     """
     names: dict[str, str] = {value.name: value.name for value in (*model.graph.input, *model.graph.output)}
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}

@@ -25,7 +25,7 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.optimize.annealing import anneal
 from regcodec.optimize.objective import Objective, nearest, rounded
 from regcodec.optimize.picture import Optimizer
-from regcodec.optimize.proximal import Proximal, curvature_of, proximal
+from regcodec.optimize.proximal import Proximal, _Proposal, curvature_of, proximal
 from regcodec.optimize.walks import everything
 from tests.images import noise, render
 
@@ -193,6 +193,34 @@ def test_the_curvature_is_that_of_the_channel_and_of_the_place() -> None:
     assert fits[0] > max(0.6, fits[1])
 
 
+def test_padding_does_not_mislead_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most proposals hold on a picture that is mostly padding, where the distortion says nothing."""
+    model = Model.open(Path("models/res-context.rgm"), threads=1)
+    accepted = []
+    original = _Proposal.accepted
+    monkeypatch.setattr(_Proposal, "accepted", lambda proposal: accepted.append(1) or original(proposal))
+    objective, v, u = objective_of(render(2, 20, 20), model, 200)
+    proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
+    assert len(accepted) - 1 >= 6
+
+
+def test_annealing_beside_proximal_steps_keeps_the_better_result(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = PICTURES[0]
+    lambda_ = model.rates.lambda_of(model.rates.row(4.0))
+    plain = cost(encode_pixels(pixels, model, 4.0), pixels, model, lambda_)
+    costs = []
+    for level in (Level(proximal=4), Level(proximal=4, annealing=30), Level(proximal=1, annealing=30)):
+        monkeypatch.setattr("regcodec.effort.search.level_of", lambda effort, level=level: level)
+        told: list[float] = []
+        found = encode_with_effort(pixels, model, 4.0, effort=9, progress=told.append)
+        costs.append(cost(found, pixels, model, lambda_))
+        assert told == sorted(told)
+        assert told[-1] == pytest.approx(1)
+    assert max(costs) < plain
+    assert costs[1] <= costs[0] * 1.001  # files are compared, not estimates
+    assert costs[2] < costs[0]  # 30 iterations of annealing find more than 4 proximal steps
+
+
 def test_every_effort_tells_its_progress_to_the_end(model: Model) -> None:
     for effort in (1, 4):
         told: list[float] = []
@@ -246,6 +274,9 @@ def test_other_efforts_are_refused(model: Model, effort: int) -> None:
 def test_levels_rise() -> None:
     work = [(level.proximal, level.annealing, len(level.weights) if not level.needs_torch else 0) for level in LEVELS]
     assert work == sorted(work)
+    for part in ("proximal", "annealing"):
+        amounts = [getattr(level, part) for level in LEVELS]
+        assert amounts == sorted(amounts)
     assert len(set(work)) == len(LEVELS)
     assert LEVELS[0] == Level()
 
