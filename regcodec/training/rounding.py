@@ -2,7 +2,7 @@
 
     error of a layer = tr (W - Q) C (W - Q)^T        C [K, K]: second moments of what the layer reads, K = I * k * k
 
-g_s is given y without quantization. Networks in float32 on the CPU; `training.export` and `training.graphs` import this.
+g_s is given y without quantization. Networks in float32 on the CPU; for `training.export` and `training.graphs` alone.
 Source: Frantar et al. 2022, "GPTQ" (the order of the columns is the natural one). Nearest rounding of the first layer
 of h_a cost smooth pictures up to 3 % of their bits: there one channel of y is a hundred times as large as the others.
 """
