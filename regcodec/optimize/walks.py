@@ -46,6 +46,7 @@ def walk_of(network: LatentCodec) -> Walk:
 
 
 Where = tuple[EllipsisType, Tensor, Tensor]
+"""Rows and columns [K] of a wave's positions."""
 
 
 def _column(field: Tensor, here: Where) -> Tensor:
@@ -54,6 +55,7 @@ def _column(field: Tensor, here: Where) -> Tensor:
 
 
 def everything(field: Tensor) -> Tensor:
+    """The part that is the whole field, for walks whose parameters have its shape."""
     return field
 
 
