@@ -34,7 +34,7 @@ LEVELS = (
     Level(weights=(30.0,), proximal=12),
     Level(weights=(30.0,), proximal=30),
     Level(weights=(30.0,), proximal=80, annealing=80),
-    Level(weights=(30.0,), proximal=160, annealing=300),
+    Level(weights=(30.0,), proximal=80, annealing=240),
     Level(weights=(30.0,), proximal=300, annealing=5000),
 )
 

@@ -2,9 +2,13 @@
 
 Source: Yang, Bamler, Mandt 2020, "Improving inference for neural image compression", section 3.2: every latent is
 drawn between its two neighbouring integers, up or down with logits -atanh(distance) / temperature, by a relaxed sample
-(Gumbel softmax) of the same temperature, which starts at 1/2, stays there for a while and then falls exponentially; the
-times are shares of the iterations. Adam with a cosine to 1e-4, as in papers/gap.txt, section V-A, from its 5e-3 for
-thousands of iterations and from more for fewer. v and u are in quantization steps, so distances are too.
+(Gumbel softmax) of the same temperature, which falls exponentially. Adam with a cosine to 1e-4, as in papers/gap.txt,
+section V-A, from its 5e-3 for thousands of iterations and from more for fewer. v and u are in quantization steps, so
+distances are too.
+
+For few iterations the path is ours. Adam gives every element the same pace, and most of a context model's are zeros of
+a small scale whose wandering costs bits; each element of y goes at the square root of its scale instead. The
+temperature falls from the first iteration on.
 """
 
 from __future__ import annotations
@@ -18,12 +22,14 @@ from torch import Tensor
 from regcodec.optimize.objective import Objective, gaussian_bits
 from regcodec.optimize.walks import Part
 
-LEAST_RATE, MOST_RATE, LAST_RATE = 5e-3, 0.02, 1e-4
-REACH = 3.0
+LEAST_RATE, MOST_RATE, LAST_RATE = 5e-3, 0.03, 1e-4
+REACH = 7.0
 """Steps that a latent could go at the first rate, were it not for the bounds of that."""
+OF_Z = 1 / 3
+"""The rate of z, in that of y."""
+LEAST_SCALE = 0.02
+"""Steps; elements of a smaller scale go at the pace of this one."""
 HOTTEST, COLDEST = 0.5, 0.08
-COOLING_STARTS = 0.2
-"""Share of the iterations at the highest temperature."""
 EDGE = 1e-5
 """Distances from an integer are at least this: atanh has poles."""
 
@@ -37,21 +43,23 @@ def anneal(
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """Return v and u after annealing; rounding them is what was optimised."""
-    v, u = v.detach().clone().requires_grad_(), u.detach().clone().requires_grad_()
+    pace = objective.scales(v, u).clamp(LEAST_SCALE, 1).sqrt()
+    moved = torch.zeros_like(v, requires_grad=True)
+    u = u.detach().clone().requires_grad_()
     first_rate = min(max(LEAST_RATE, REACH / iterations), MOST_RATE)
-    adam = torch.optim.Adam([v, u], lr=first_rate)
+    adam = torch.optim.Adam([{"params": [moved]}, {"params": [u]}])
     for i in range(iterations):
         done = i / max(iterations - 1, 1)
-        for group in adam.param_groups:
-            group["lr"] = LAST_RATE + (first_rate - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
-        cooled = max(0.0, done - COOLING_STARTS) / (1 - COOLING_STARTS)
-        draw = Annealed(HOTTEST * (COLDEST / HOTTEST) ** cooled, noise)
-        walked = objective(v, u, draw, draw.sample)
+        rate = LAST_RATE + (first_rate - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+        for group, share in zip(adam.param_groups, (1.0, OF_Z), strict=True):
+            group["lr"] = share * rate
+        draw = Annealed(HOTTEST * (COLDEST / HOTTEST) ** done, noise)
+        walked = objective(v + pace * moved, u, draw, draw.sample)
         adam.zero_grad()
         walked.total.backward()
         adam.step()
         tick()
-    return v.detach(), u.detach()
+    return (v + pace * moved).detach(), u.detach()
 
 
 class Annealed:

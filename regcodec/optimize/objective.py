@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from regcodec.codec.model import Model
-from regcodec.optimize.walks import Coded, Part, walk_of
+from regcodec.optimize.walks import Code, Coded, Part, walk_of
 from regcodec.training.networks.latents import LatentCodec, interval
 from regcodec.training.scales import SCALES
 
@@ -59,7 +59,7 @@ class Walked:
 
 
 class Objective:
-    """A function of v and u; `bfloat16` for the synthesis alone."""
+    """A function of v and u; `bfloat16` for the products of h_s, context and synthesis."""
 
     def __init__(
         self, network: LatentCodec, model: Model, row: int, lambda_: float, window: Window, *, bfloat16: bool
@@ -92,14 +92,24 @@ class Objective:
         self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the bits of z and y, y_hat [1, M, 4h, 4w] as the decoder has it, and `Walked.values`."""
-        z_hat = quantize_z(u) * self.z_step + self.medians
-        step = torch.full((1, 1, 1, 1), self.z_step, device=u.device)
+        return self._walk(quantize_z(u), lambda part, parameters: self._code(part, part(v), parameters, quantize_y))
+
+    @torch.no_grad()
+    def scales(self, v: Tensor, u: Tensor) -> Tensor:
+        """Return the scale of every element [1, M, 4h, 4w], in steps, where every symbol is the nearest one."""
+
+        def code(part: Part, parameters: Tensor) -> Coded:
+            return self._code(part, part(v), parameters, nearest)._replace(values=self._moments(parameters)[0])
+
+        return self._walk(u.round(), code)[2]
+
+    def _walk(self, of_u: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+        z_hat = of_u * self.z_step + self.medians
+        step = torch.full((1, 1, 1, 1), self.z_step, device=of_u.device)
         of_z = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
-        of_y, y_hat, values = walk_of(self.network)(
-            self.network,
-            self.network.h_s(z_hat),
-            lambda part, parameters: self._code(part, part(v), parameters, quantize_y),
-        )
+        with self._precision():
+            first = self.network.h_s(z_hat).float()
+            of_y, y_hat, values = walk_of(self.network)(self.network, first, code)
         return of_z + of_y, y_hat, values
 
     @torch.no_grad()
@@ -133,20 +143,27 @@ class Objective:
         return self._synthesis(y_hat).clamp(0, 1)
 
     def _synthesis(self, y_hat: Tensor) -> Tensor:
-        with torch.autocast(y_hat.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+        with self._precision():
             x_hat: Tensor = self.network.g_s(y_hat)
         return x_hat.float()
 
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.window.target.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+
     def _code(self, part: Part, v: Tensor, parameters: Tensor, quantize: Quantizer) -> Coded:
-        scale, mean = (parameters * self.gain).chunk(2, 1)
+        scale, mean = self._moments(parameters)
         symbols, lengths = quantize(part, v, mean, scale)
         values = symbols + mean
         return Coded(lengths, values, (values - self._moved(symbols, scale)) / self.gain)
 
+    def _moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        scale, mean = (parameters.float() * self.gain).chunk(2, 1)
+        return scale, mean
+
     def _moved(self, symbols: Tensor, scale: Tensor) -> Tensor | float:
         if self.offsets is None:
             return 0.0
-        index = torch.bucketize(scale.detach(), self.thresholds, right=True)
+        index = torch.bucketize(scale.detach().contiguous(), self.thresholds, right=True)
         return symbols.clamp(-1, 1) * self.offsets[index]
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from regcodec.exact.autoregressive import BEFORE, REACH, waves
-from regcodec.exact.context import GROUPS
+from regcodec.exact.context import GROUPS, cells
 from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.res_context import ResContext
@@ -55,7 +55,7 @@ def _column(field: Tensor, here: Where) -> Tensor:
 
 
 def everything(field: Tensor) -> Tensor:
-    """The part that is the whole field, for walks whose parameters have its shape."""
+    """The part that is the whole field."""
     return field
 
 
@@ -69,12 +69,34 @@ def four_steps(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor,
     bits, values = first.new_zeros(()), first.new_zeros(1, first.shape[1] // 2, *first.shape[2:])
     y_hat = values
     entered = network.context.enter_z(first)
-    for place in range(GROUPS):
-        coded = code(everything, first + network.context(entered, y_hat, place) if place else first)
-        mask = network.masks[place].repeat(1, first.shape[2] // 2, first.shape[3] // 2)
-        bits = bits + (coded.lengths * mask).sum()
-        values, y_hat = values + coded.values * mask, y_hat + coded.y_hat * mask
+    for step in range(GROUPS):
+        parameters = first + network.context(entered, y_hat, step) if step else first
+        coded = code(partial(_quarter, step=step), torch.cat([_quarter(t, step) for t in parameters.chunk(2, 1)], 1))
+        bits = bits + coded.lengths.sum()
+        values, y_hat = values + _spread(coded.values, step), y_hat + _spread(coded.y_hat, step)
     return bits, y_hat, values
+
+
+def _quarter(field: Tensor, step: int) -> Tensor:
+    """Return what a step codes of a field [1, M, H, W]: [1, M, H/2, W/2], each group of channels at its own parity."""
+    return torch.cat([field[place] for place in _places(field.shape[1], step)], 1)
+
+
+def _spread(quarter: Tensor, step: int) -> Tensor:
+    """Return the field that is zero but for a step's quarter."""
+    field = quarter.new_zeros(1, quarter.shape[1], 2 * quarter.shape[2], 2 * quarter.shape[3])
+    for place, group in zip(_places(field.shape[1], step), quarter.chunk(GROUPS, 1), strict=True):
+        field[place] = group
+    return field
+
+
+def _places(channels: int, step: int) -> list[tuple[slice, ...]]:
+    """Return where in a field a step's groups of channels lie, in their order."""
+    width = channels // GROUPS
+    return [
+        (slice(None), slice(group * width, (group + 1) * width), slice(row, None, 2), slice(column, None, 2))
+        for group, row, column in cells(step)
+    ]
 
 
 def in_waves(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
