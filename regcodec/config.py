@@ -96,8 +96,9 @@ class NetworkConfig:
             raise UsageError("--arch res-context and --context-width go together: give both (or --size) or neither.")
 
     def without_context(self) -> NetworkConfig:
-        """Return the res-hyper that a res-context contains; any other network as it is."""
-        return replace(self, arch="res-hyper", context=0, blocks_c=0) if self.arch == "res-context" else self
+        """Return the res-hyper in a res-context, the hyperprior in an autoregressive; any other network as it is."""
+        arch = {"res-context": "res-hyper", "autoregressive": "hyperprior"}.get(self.arch, self.arch)
+        return replace(self, arch=arch, context=0, blocks_c=0)
 
     def plain(self) -> NetworkConfig:
         """Return the network without what post-training for all rates adds."""

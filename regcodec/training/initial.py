@@ -16,9 +16,10 @@ from regcodec.errors import UsageError
 from regcodec.training.checkpoint import NAME, checkpoint_network, load_checkpoint
 from regcodec.training.data import Crops
 from regcodec.training.growth import grow
+from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.restore import restore_network
-from regcodec.training.start import linear_start
+from regcodec.training.start import entropy_start, linear_start
 
 START_CROPS = 256  # crops that fit the linear start
 
@@ -52,7 +53,8 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
     """Set the weights of `network` in place; what there is one of for each rate lies between that of those found.
 
     Offsets and steps of z begin anew where the weights have none. A res-context can go on from a res-hyper of the same
-    widths: its context begins by adding nothing. A res-* of fewer latent channels is widened (`growth`).
+    widths, its context beginning by adding nothing; an autoregressive from a hyperprior, its entropy parameters
+    beginning as in the linear start. A res-* of fewer latent channels is widened (`growth`).
     """
     if init is not None:
         found = load_network(init)
@@ -66,6 +68,8 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
         if found.lambdas != network.lambdas:
             state |= _between(found, network.lambdas, own)
         network.load_state_dict(state)
+        if isinstance(network, MaskedContextCodec) and found.config.arch != network.config.arch:
+            entropy_start(network, network.g_a(_sample(config, crops)))
     elif config.start == "pca":
         linear_start(network, _sample(config, crops))
 

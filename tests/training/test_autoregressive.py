@@ -187,3 +187,16 @@ def test_the_masked_source_sees_the_twelve_pixels_before_and_starts_as_the_gauss
     after = [[6, 5], [6, 6], [6, 7], *([6 + row, 5 + column] for row in (1, 2) for column in range(-2, 3))]
     assert changed == after
     assert isinstance(source.context[0], MaskedConv2d)
+
+
+def test_an_autoregressive_goes_on_from_a_trained_hyperprior(paths: RunPaths, silent: Console) -> None:
+    plain = replace(TINY, network=NetworkConfig(N=8, M=12), steps=1)
+    hyper = train(plain, replace(paths, run=paths.run / "hyper"), device="cpu", console=silent)
+    config = replace(TINY, network=SMALL["autoregressive"], steps=1, lr=1e-30, lr_aux=1e-30, lr_rates=1e-30, ema=0.0)
+    network = load_network(train(config, replace(paths, init=hyper), device="cpu", console=silent))
+    for name, value in load_network(hyper).state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, msg=name)
+    x = torch.from_numpy(render(3, 64, 64)).permute(2, 0, 1)[None].float() / 255
+    y = network.g_a(x)
+    far = network.entropy_parameters[-1].bias.chunk(2)[1].view(1, -1, 1, 1) - y
+    assert far.abs().mean() < 3 * y.std(dim=(0, 2, 3)).mean()  # the means begin at those of the trained transform
