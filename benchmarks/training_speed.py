@@ -1,11 +1,11 @@
 """Training images per second with and without the regularizer, steps interleaved on the same data.
 
     python benchmarks/training_speed.py FOLDER [--arch hyperprior --steps 30]
-        [--width 64 --latent-width 192 --crop 256 --batch 8]
+        [--width 64 --latent-width 192 --crop 256 --batch 8 --windows 2]
 
-"in windows" is the regularizer with --source-windows 2. Times are wall clock and, in brackets, of the processor, which
-other processes change less. The paper's ratios of training time are 1.195, 1.113 and 1.015 for hyperprior,
-autoregressive and attention (papers/regularizer.txt, table 2).
+"in windows" is the regularizer with --source-windows, that of --windows. Times are wall clock and, in brackets, of the
+processor, which other processes change less. The paper's ratios of training time are 1.195, 1.113 and 1.015 for
+hyperprior, autoregressive and attention (papers/regularizer.txt, table 2).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=default_cache_dir())
     parser.add_argument("--arch", default="hyperprior")
     parser.add_argument("--steps", type=int, default=30)
-    for name, value in (("width", 64), ("latent-width", 192), ("crop", 256), ("batch", 8)):
+    for name, value in (("width", 64), ("latent-width", 192), ("crop", 256), ("batch", 8), ("windows", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     shape = {"arch": options.arch, "width": options.width, "crop": options.crop, "batch": options.batch}
@@ -44,7 +44,9 @@ def main() -> None:
     configs = {
         "vanilla": training_config("modern", **common),
         "regularized": training_config("modern", regularizer="source-entropy", ratio=0.05, **common),
-        "in windows": training_config("modern", regularizer="source-entropy", ratio=0.05, source_windows=2, **common),
+        "in windows": training_config(
+            "modern", regularizer="source-entropy", ratio=0.05, source_windows=options.windows, **common
+        ),
     }
     images = open_cache(options.folder, options.cache, smallest=options.crop, say=print)
     processes = start_processes("auto")
