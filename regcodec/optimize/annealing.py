@@ -6,9 +6,9 @@ drawn between its two neighbouring integers, up or down with logits -atanh(dista
 section V-A, from its 5e-3 for thousands of iterations and from more for fewer. v and u are in quantization steps, so
 distances are too.
 
-For few iterations the path is ours. Adam gives every element the same pace, and most of a context model's are zeros of
-a small scale whose wandering costs bits; each element of y goes at the square root of its scale instead. The
-temperature falls from the first iteration on.
+Three things are not the paper's. Adam gives every element the same pace, and most of a context model's are zeros of a
+small scale whose wandering costs bits; each element of y goes at the square root of its scale instead, at most at
+Adam's own pace, and z at a third of that. The temperature falls from the first iteration on.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Walked:
 
 
 class Objective:
-    """A function of v and u; `bfloat16` for the products of h_s, context and synthesis."""
+    """A function of v and u; `bfloat16` for the synthesis: in it means would be off by half a step."""
 
     def __init__(
         self, network: LatentCodec, model: Model, row: int, lambda_: float, window: Window, *, bfloat16: bool
@@ -96,7 +96,10 @@ class Objective:
 
     @torch.no_grad()
     def scales(self, v: Tensor, u: Tensor) -> Tensor:
-        """Return the scale of every element [1, M, 4h, 4w], in steps, where every symbol is the nearest one."""
+        """Return the scale of every element [1, M, 4h, 4w], in steps, where every symbol is the nearest one.
+
+        As the network has it: below the coder's least scale, and below 0 too, whatever training left.
+        """
 
         def code(part: Part, parameters: Tensor) -> Coded:
             return self._code(part, part(v), parameters, nearest)._replace(values=self._moments(parameters)[0])
@@ -107,9 +110,7 @@ class Objective:
         z_hat = of_u * self.z_step + self.medians
         step = torch.full((1, 1, 1, 1), self.z_step, device=of_u.device)
         of_z = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
-        with self._precision():
-            first = self.network.h_s(z_hat).float()
-            of_y, y_hat, values = walk_of(self.network)(self.network, first, code)
+        of_y, y_hat, values = walk_of(self.network)(self.network, self.network.h_s(z_hat), code)
         return of_z + of_y, y_hat, values
 
     @torch.no_grad()
@@ -143,12 +144,9 @@ class Objective:
         return self._synthesis(y_hat).clamp(0, 1)
 
     def _synthesis(self, y_hat: Tensor) -> Tensor:
-        with self._precision():
+        with torch.autocast(y_hat.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             x_hat: Tensor = self.network.g_s(y_hat)
         return x_hat.float()
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.window.target.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
 
     def _code(self, part: Part, v: Tensor, parameters: Tensor, quantize: Quantizer) -> Coded:
         scale, mean = self._moments(parameters)

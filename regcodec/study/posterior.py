@@ -116,7 +116,7 @@ class Posterior(CompressionModel):
     ) -> Estimate:
         """Return x_hat of one sample of the posterior, and its KL to the prior in bits.
 
-        `bfloat16` for the synthesis alone: means in it would be off by a tenth of a step.
+        `bfloat16` for the synthesis alone: means in it would be off by half a step.
         """
         codec, device = self.codec, seen.y.device.type
         gain = codec.gains()[quality].view(-1, 1, 1, 1)

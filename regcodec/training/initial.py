@@ -69,7 +69,7 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
             state |= _between(found, network.lambdas, own)
         network.load_state_dict(state)
         if isinstance(network, MaskedContextCodec) and found.config.arch != network.config.arch:
-            entropy_start(network, network.g_a(_sample(config, crops)))
+            entropy_start(network, _sample(config, crops))
     elif config.start == "pca":
         linear_start(network, _sample(config, crops))
 

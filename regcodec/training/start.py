@@ -43,7 +43,7 @@ def linear_start(network: LatentCodec, x: Tensor) -> None:
         _start_res(network, x, step)
     else:
         _start_hyperprior(network, x, step)
-    entropy_start(network, network.g_a(x))
+    entropy_start(network, x)
 
 
 def step_of(lambdas: Sequence[float]) -> float:
@@ -99,11 +99,11 @@ def bases(blocks: Tensor, width: int, latent: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def entropy_start(network: LatentCodec, y: Tensor) -> None:
-    """Let the entropy parameters of y [B, M, H, W] begin with each channel's mean and a share of its deviation."""
+def entropy_start(network: LatentCodec, x: Tensor) -> None:
+    """Let the entropy parameters begin with each channel's mean and a share of its deviation; x [B, 3, H, W]."""
     last = network.entropy_parameters[-1] if isinstance(network, MaskedContextCodec) else network.h_s[-1]
     last.weight.mul_(QUIET)
-    deviation, mean = torch.std_mean(y, dim=(0, 2, 3))
+    deviation, mean = torch.std_mean(network.g_a(x), dim=(0, 2, 3))
     last.bias.copy_(torch.cat([deviation * SCALE_SHARE + 0.1, mean]))
 
 

@@ -28,6 +28,22 @@ class PartialBlock(nn.Module):
         return x + self.branch(torch.cat([self.spatial(near), rest], 1))
 
 
+class Stream(nn.Sequential):
+    """Layers in a row. Under autocast the branches of blocks alone have its precision: what they are added to, and what
+    comes in and goes out, pixels and latents of large means, would lose more to bfloat16 than to quantization.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        device = x.device.type
+        if not torch.is_autocast_enabled(device):
+            return super().forward(x)
+        for layer in self:
+            low = isinstance(layer, PartialBlock)
+            with torch.autocast(device, dtype=torch.get_autocast_dtype(device), enabled=low):
+                x = layer(x.float())
+        return x
+
+
 class DepthBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from torch import nn
 
 from regcodec.codec.tiles import Tiling
 from regcodec.config import NetworkConfig
-from regcodec.training.networks.blocks import PartialBlock
+from regcodec.training.networks.blocks import PartialBlock, Stream
 from regcodec.training.networks.latents import LatentCodec
 
 BLOCK = 8  # pixels a side that one position of the trunk stands for
@@ -35,13 +35,13 @@ class ResHyper(LatentCodec):
         )
         self.entropy_bottleneck = EntropyBottleneck(Z)
         self.gaussian_conditional = GaussianConditional(None)
-        self.g_a = nn.Sequential(
+        self.g_a = Stream(
             nn.PixelUnshuffle(BLOCK),
             nn.Conv2d(colours, N, 1),
             *(PartialBlock(N) for _ in range(config.blocks_a)),
             nn.Conv2d(N, M, 2, stride=2),
         )
-        self.g_s = nn.Sequential(
+        self.g_s = Stream(
             nn.ConvTranspose2d(M, N, 2, stride=2),
             *(PartialBlock(N) for _ in range(config.blocks_s)),
             nn.Conv2d(N, colours, 1),
@@ -54,7 +54,7 @@ class ResHyper(LatentCodec):
             nn.LeakyReLU(),
             nn.Conv2d(Z, Z, 5, stride=2, padding=2),
         )
-        self.h_s = nn.Sequential(
+        self.h_s = Stream(
             nn.ConvTranspose2d(Z, Z, 5, stride=2, padding=2, output_padding=1),
             nn.LeakyReLU(),
             nn.ConvTranspose2d(Z, Z, 5, stride=2, padding=2, output_padding=1),
