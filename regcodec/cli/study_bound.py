@@ -99,8 +99,8 @@ def bound(
     """Bound R(D) from above by a codec with Gaussian posteriors instead of rounding.
 
     \b
-    regcodec study bound --init res-context --data photos --run runs/bound --steps 1000
-    regcodec study bound --run runs/bound --dataset kodak -o bound --anchor res-context --anchor vtm.json
+    regcodec study bound --init res-context-vanilla --data photos --run runs/bound --steps 1000
+    regcodec study bound --run runs/bound --dataset kodak -o bound --anchor res-context-vanilla --anchor vtm.json
     regcodec study bound --run runs/bound --dataset kodak -o bound --per-sample 5000
 
     With --data it trains (the same call goes on from a checkpoint), with --dataset it measures, with both one after the

@@ -29,5 +29,5 @@ for name in small middle large context; do
 done
 regcodec study gap studies/gap/plan.toml "${measure[@]}" -o "$runs/report"
 
-bound shipped res-context 1e-4
-regcodec study bound --run "$runs/bound-shipped" "${measure[@]}" --anchor res-context --samples 2 -o "$runs/shipped"
+bound shipped res-context-vanilla 1e-4
+regcodec study bound --run "$runs/bound-shipped" "${measure[@]}" --anchor res-context-vanilla --samples 2 -o "$runs/shipped"
