@@ -155,7 +155,7 @@ class Objective:
         return Coded(lengths, values, (values - self._moved(symbols, scale)) / self.gain)
 
     def _moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        scale, mean = (parameters.float() * self.gain).chunk(2, 1)
+        scale, mean = (parameters * self.gain).chunk(2, 1)
         return scale, mean
 
     def _moved(self, symbols: Tensor, scale: Tensor) -> Tensor | float:

@@ -2,6 +2,7 @@
 
     PartialBlock   x [B,C,h,w] --3x3 on the first C/4--> 1x1 to 2C --leaky ReLU--> 1x1 to C --> + x
     DepthBlock     x [B,C,h,w] --depthwise 3x3---------> 1x1 to 2C --leaky ReLU--> 1x1 to C --> + x
+    Stream         the layers of a transform, in float32 but for the branches of its PartialBlocks
 
 Sources: FasterNet's PConv block (Chen et al. 2023; papers/gap.txt, section IV-A, reference 85) and the depthwise
 residual block of DCVC-DC. The last layer of a branch begins at zero, so that a block begins as the identity.
