@@ -27,7 +27,7 @@ from tests.conftest import GOLDEN, PACK
 from tests.images import render
 
 COMMAND = (sys.executable, "-m", "regcodec")
-ENVIRONMENT = {**os.environ, "REGCODEC_MODELS": str(GOLDEN), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "REGCODEC_MODELS": str(GOLDEN), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
 Regcodec = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def write_bytes(target: Path, data: bytes) -> None:
         stream.flush()
     except OSError as error:
         error.filename = "standard output"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still in the buffer fails no more at exit
         raise
 
 
