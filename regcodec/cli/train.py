@@ -248,8 +248,6 @@ def training_config(
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")
     config = PRESETS[preset]
     network = _network(config.network, **{name: options.pop(name, None) for name in NETWORK_OPTIONS})
-    if network.arch == "attention" and options.get("start") is None:
-        options["start"] = "random"  # it has no linear start
     return replace(
         config,
         network=network,

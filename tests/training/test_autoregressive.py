@@ -145,15 +145,16 @@ def test_a_window_with_its_halo_gives_what_the_whole_picture_gives() -> None:
         torch.testing.assert_close(network.g_s(y_hat[..., 14 - 11 : 18 + 11])[..., 176:240], shown)
 
 
-def test_the_head_start_is_for_autoregressive_and_attention_begins_at_random() -> None:
-    network = build_network(replace(SMALL["autoregressive"], N=48, M=48), (0.0067,))
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_linear_start_already_codes_pictures(arch: str) -> None:
+    network = build_network(replace(SMALL[arch], N=48, M=48), (0.0067,))
     x = torch.from_numpy(np.stack([render(seed, 64, 64) for seed in range(8)])).permute(0, 3, 1, 2).float() / 255
     linear_start(network, x)
     estimate = network(x, torch.zeros(8, dtype=torch.int64))
     assert (estimate.x_hat - x).square().mean().item() * 255**2 < 400
-    with pytest.raises(UsageError, match="--start random"):
-        linear_start(build_network(SMALL["attention"], (0.01,)), x)
-    assert training_config("modern", lambda_=0.01, arch="attention").start == "random"
+
+
+def test_attention_has_one_width() -> None:
     assert training_config("modern", lambda_=0.01, arch="attention", width=24).network.M == 24
     with pytest.raises(UsageError, match="one width"):
         training_config("modern", lambda_=0.01, arch="attention", width=24, latent_width=32)
