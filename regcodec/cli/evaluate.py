@@ -37,7 +37,7 @@ UNBROKEN = 10_000
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Where named sets lie  [default: $REGCODEC_DATA, then the user's cache]",
+    help="Where named sets lie  [default: here, $REGCODEC_DATA, the user's cache]",
 )
 @model_option
 @click.option(

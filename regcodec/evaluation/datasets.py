@@ -67,8 +67,8 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
     """The images of a folder, or of a known set.
 
     A folder is read as it is (recursively, sorted by path; hidden files and other suffixes left out). A known set is
-    looked for in `data_dir`/NAME, $REGCODEC_DATA/NAME and the user's cache; what is missing in the cache is fetched,
-    where it can be. A set without checksums is read as a folder is, and its images are counted.
+    looked for in `data_dir`/NAME, here, $REGCODEC_DATA/NAME and the user's cache; what is missing in the cache is
+    fetched, where it can be. A set without checksums is read as a folder is, and its images are counted.
 
     Raises `UsageError` for a name that is neither, `RegcodecError` for a folder without images, an image that is not
     the published one, an incomplete set, or a fetch that fails.
@@ -79,8 +79,8 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
             return _folder_images(folder)
         raise UsageError(f"--dataset {name_or_folder}: neither a folder nor a known set. Known: {', '.join(DATASETS)}.")
     cache = _cache_dir() / dataset.name
-    given = [folder.absolute()] if folder.is_dir() else []
-    given += [Path(parent) / dataset.name for parent in (data_dir, os.environ.get("REGCODEC_DATA")) if parent]
+    parents = data_dir, Path() if folder.is_dir() else None, os.environ.get("REGCODEC_DATA")
+    given = [Path(parent).absolute() / dataset.name for parent in parents if parent is not None and parent != ""]
     found = next((place for place in given if place.is_dir()), None)
     if found is None and (dataset.file_url is not None or cache.is_dir()):
         found = cache

@@ -4,8 +4,8 @@
 
 hyperprior   the four convolutions of g_a (5x5, stride 2) become two plain rearrangements of 2x2 blocks into channels
              and the two bases; the divisive normalisations start close to identities (autoregressive has the same g_a)
-attention    the same, with the strided 3x3 layers and the sub-pixel layers beside the residual branches; biases keep the
-             leaky units of the strided blocks positive, what else lies beside an identity begins close to nothing
+attention    the same, with the strided 3x3 layers and the sub-pixel layers beside the residual branches; biases keep
+             leaky units of strided blocks positive, what else lies beside an identity begins close to nothing
 res-*        the 1x1 layer after the unshuffling and the 2x2 down-sampling become the bases; the blocks are identities
 
 g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept components.

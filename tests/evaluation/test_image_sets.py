@@ -74,15 +74,18 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         open_dataset("kodac", None)
 
 
-def test_a_set_under_the_data_directory_is_used_before_the_one_in_the_environment(
+def test_a_set_under_the_data_directory_is_used_before_one_here_and_that_before_the_environments(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for parent in ("given", "environment"):
+    for parent in ("given", "here", "environment"):
         for seed, file in enumerate(FILES):
             write_image(tmp_path / parent / "tiny" / file, seed)
     monkeypatch.setenv("REGCODEC_DATA", str(tmp_path / "environment"))
     assert open_dataset("tiny", tmp_path / "given").root == tmp_path / "given" / "tiny"
     assert open_dataset("tiny", tmp_path / "elsewhere").root == tmp_path / "environment" / "tiny"
+    monkeypatch.chdir(tmp_path / "here")
+    assert open_dataset("tiny", tmp_path / "given").root == tmp_path / "given" / "tiny"
+    assert open_dataset("tiny", tmp_path / "elsewhere").root == tmp_path / "here" / "tiny"
 
 
 def test_a_set_that_is_nowhere_is_fetched_into_the_cache_once(home: Path, cache: Path) -> None:
