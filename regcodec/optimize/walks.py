@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from regcodec.exact.autoregressive import BEFORE, REACH, waves
-from regcodec.exact.context import GROUPS, cells
 from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.quadtree import quarter, whole
 from regcodec.training.networks.res_context import ResContext
 
 
@@ -66,37 +66,14 @@ def one_pass(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, T
 
 def four_steps(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
     """The quadtree: each step has one position of every 2x2 square in each group of channels."""
-    bits, values = first.new_zeros(()), first.new_zeros(1, first.shape[1] // 2, *first.shape[2:])
-    y_hat = values
-    entered = network.context.enter_z(first)
-    for step in range(GROUPS):
-        parameters = first + network.context(entered, y_hat, step) if step else first
-        coded = code(partial(_quarter, step=step), torch.cat([_quarter(t, step) for t in parameters.chunk(2, 1)], 1))
-        bits = bits + coded.lengths.sum()
-        values, y_hat = values + _spread(coded.values, step), y_hat + _spread(coded.y_hat, step)
-    return bits, y_hat, values
+    steps: list[Coded] = []
 
+    def decide(step: int, own: Tensor) -> Tensor:
+        steps.append(code(partial(quarter, step=step), own))
+        return steps[-1].y_hat
 
-def _quarter(field: Tensor, step: int) -> Tensor:
-    """Return what a step codes of a field [1, M, H, W]: [1, M, H/2, W/2], each group of channels at its own parity."""
-    return torch.cat([field[place] for place in _places(field.shape[1], step)], 1)
-
-
-def _spread(quarter: Tensor, step: int) -> Tensor:
-    """Return the field that is zero but for a step's quarter."""
-    field = quarter.new_zeros(1, quarter.shape[1], 2 * quarter.shape[2], 2 * quarter.shape[3])
-    for place, group in zip(_places(field.shape[1], step), quarter.chunk(GROUPS, 1), strict=True):
-        field[place] = group
-    return field
-
-
-def _places(channels: int, step: int) -> list[tuple[slice, ...]]:
-    """Return where in a field a step's groups of channels lie, in their order."""
-    width = channels // GROUPS
-    return [
-        (slice(None), slice(group * width, (group + 1) * width), slice(row, None, 2), slice(column, None, 2))
-        for group, row, column in cells(step)
-    ]
+    y_hat = network.context.walk(first, decide)
+    return torch.stack([coded.lengths.sum() for coded in steps]).sum(), y_hat, whole([coded.values for coded in steps])
 
 
 def in_waves(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:

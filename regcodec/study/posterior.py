@@ -38,10 +38,10 @@ from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from regcodec.errors import UsageError
-from regcodec.exact.context import GROUPS
 from regcodec.training.networks.blocks import zeroed
 from regcodec.training.networks.estimate import Estimate
 from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.quadtree import quarter
 from regcodec.training.networks.res_context import ResContext
 from regcodec.training.networks.res_hyper import ResHyper
 
@@ -124,22 +124,25 @@ class Posterior(CompressionModel):
             noise_y, noise_z = ((2 * r[quality]).exp().view(-1, 1, 1, 1) for r in (self.log_noise_y, self.log_noise_z))
             prior_z = wiener((2 * self.log_scale_z).exp().view(1, -1, 1, 1), noise_z)
             z, bits_z = _drawn(seen.z, seen.log_z, self.mean_z.view(1, -1, 1, 1), prior_z, noise)
-            y_hat, bits_y = torch.zeros_like(seen.y), torch.zeros_like(seen.y)
         first = codec.h_s(z)
-        context = codec.context if isinstance(codec, ResContext) else None
-        entered = context.enter_z(first) if context else None
-        for step in range(GROUPS if context else 1):
-            added = context(entered, y_hat, step).float() if context and step else 0.0
+        bits_y: list[Tensor] = []
+
+        def code(away: Tensor, log_scale: Tensor, parameters: Tensor) -> Tensor:
             with torch.autocast(device, enabled=False):
-                scale, mean = ((first.float() + added) * gain).chunk(2, 1)
-                sample, bits = _drawn(seen.y, seen.log_y, mean, wiener(above_zero(scale).square(), noise_y), noise)
-                if context:
-                    mask = codec.masks[step].repeat(1, sample.shape[2] // 2, sample.shape[3] // 2)
-                    bits, sample = bits * mask, sample * mask
-                y_hat, bits_y = y_hat + sample / gain, bits_y + bits
+                scale, mean = (parameters.float() * gain).chunk(2, 1)
+                sample, bits = _drawn(away, log_scale, mean, wiener(above_zero(scale).square(), noise_y), noise)
+                bits_y.append(bits.flatten(1).sum(1))
+                return sample / gain
+
+        if isinstance(codec, ResContext):
+            y_hat = codec.context.walk(
+                first, lambda step, own: code(quarter(seen.y, step), quarter(seen.log_y, step), own)
+            )
+        else:
+            y_hat = code(seen.y, seen.log_y, first)
         with torch.autocast(device, dtype=torch.bfloat16) if bfloat16 else nullcontext():
             x_hat = codec.g_s(y_hat).float()
-        return Estimate(x_hat, bits_y.flatten(1).sum(1), bits_z.flatten(1).sum(1))
+        return Estimate(x_hat, torch.stack(bits_y).sum(0), bits_z.flatten(1).sum(1))
 
 
 def gaussian_kl(mean: Tensor, scale: Tensor, prior_mean: Tensor, prior_scale: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from regcodec.training.export import export_checkpoint
 from regcodec.training.growth import grow
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
+from regcodec.training.networks.quadtree import quarter, whole
 from regcodec.training.networks.registry import build_network
 from regcodec.training.source_entropy import QuadtreeSource
 from regcodec.training.start import linear_start
@@ -143,6 +144,15 @@ def test_a_res_context_begins_as_the_res_hyper_it_contains() -> None:
         a, b = (network(x, torch.tensor([0, 0])) for network in (context, hyper))
     torch.testing.assert_close(a.x_hat, b.x_hat)
     torch.testing.assert_close(a.bits, b.bits)
+
+
+def test_quarters_are_a_partition_that_whole_puts_together_again() -> None:
+    field = torch.randn(2, 8, 6, 4)
+    quarters = [quarter(field, step) for step in range(4)]
+    assert torch.equal(whole(quarters), field)
+    known = whole(quarters[:2])
+    assert torch.equal(known != 0, whole([torch.ones_like(q) for q in quarters[:2]]) == 1)
+    assert [torch.equal(quarter(known, step), quarters[step]) for step in range(4)] == [True, True, False, False]
 
 
 def test_parameters_of_a_step_have_gradients_from_the_steps_after_it() -> None:

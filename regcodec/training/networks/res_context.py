@@ -12,13 +12,16 @@ context reads y_hat without the gain, and everything in it is a layer that `exac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from compressai.ops import quantize_ste
 from torch import Tensor, nn
 
 from regcodec.config import NetworkConfig
-from regcodec.exact.context import GROUPS, cells
+from regcodec.exact.context import GROUPS
 from regcodec.training.networks.blocks import DepthBlock, zeroed
+from regcodec.training.networks.quadtree import quarter, quarter_of_parameters, whole
 from regcodec.training.networks.res_hyper import ResHyper
 
 
@@ -35,41 +38,44 @@ class Context(nn.Module):
         """Return what a step from 1 to 3 adds to the parameters, [B, 2M, ...]."""
         return self.leave[step - 1](self.blocks(entered + self.enter_y[step - 1](y_hat)))
 
+    def walk(self, parameters: Tensor, code: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """Return y_hat [B, M, ...], decided quarter by quarter: code(step, that quarter's parameters) of each step.
+
+        `parameters` [B, 2M, ...] are the scales and means of h_s, those of a quarter [B, 2M, half, half].
+        """
+        entered = self.enter_z(parameters)
+        y_hat: list[Tensor] = []
+        for step in range(GROUPS):
+            own = quarter_of_parameters(parameters, step)
+            if step:
+                own = own + quarter_of_parameters(self(entered, whole(y_hat), step), step)
+            y_hat.append(code(step, own))
+        return whole(y_hat)
+
 
 class ResContext(ResHyper):
     def __init__(self, config: NetworkConfig, lambdas: tuple[float, ...]) -> None:
         super().__init__(config, lambdas)
         self.context = Context(config)
-        self.register_buffer("masks", _masks(config.M), persistent=False)
 
     def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
         device, gain = y.device.type, self.gains()[quality].view(-1, 1, 1, 1)
-        repeats = (1, y.shape[2] // 2, y.shape[3] // 2)
-        entered = self.context.enter_z(parameters)
         with torch.autocast(device, enabled=False):
-            first = parameters.float()
             y = y.float() * gain
             noise = torch.empty_like(y).uniform_(-0.5, 0.5) if surrogate != "round" else torch.zeros_like(y)
-            y_hat, scales, means = (torch.zeros_like(y) for _ in range(3))
-        for step in range(GROUPS):
-            added = self.context(entered, y_hat, step) if step else torch.zeros_like(first)
-            mask = self.masks[step].repeat(repeats)
+        steps: list[tuple[Tensor, Tensor, Tensor]] = []
+
+        def code(step: int, own: Tensor) -> Tensor:
             with torch.autocast(device, enabled=False):
-                scale, mean = ((first + added.float()) * gain).chunk(2, 1)
-                symbols = quantize_ste(y - mean)
-                decoded = symbols + mean - self.shift(mask * symbols.detach(), scale, quality)
-                scales, means = scales + mask * scale, means + mask * mean
-                y_hat = y_hat + mask * (y + noise if surrogate == "noise" else decoded) / gain
+                (scale, mean), here = (own.float() * gain).chunk(2, 1), quarter(y, step)
+                noisy = here + quarter(noise, step)
+                symbols = quantize_ste(here - mean)
+                steps.append((symbols + mean if surrogate == "round" else noisy, scale, mean))
+                decoded = symbols + mean - self.shift(symbols.detach(), scale, quality)
+                return (noisy if surrogate == "noise" else decoded) / gain
+
+        y_hat = self.context.walk(parameters, code)
         with torch.autocast(device, enabled=False):
-            coded = quantize_ste(y - means) + means if surrogate == "round" else y + noise
+            coded, scales, means = (torch.cat(parts, 1) for parts in zip(*steps, strict=True))
             likelihood = self.gaussian_conditional._likelihood(coded, scales, means)
             return y_hat, self.gaussian_conditional.likelihood_lower_bound(likelihood)
-
-
-def _masks(latent: int) -> Tensor:
-    """Return [4, M, 2, 2], one where a step codes."""
-    masks = torch.zeros(GROUPS, latent, 2, 2)
-    for step in range(GROUPS):
-        for group, row, column in cells(step):
-            masks[step, group * latent // GROUPS : (group + 1) * latent // GROUPS, row, column] = 1
-    return masks
