@@ -4,11 +4,11 @@
     hyper analysis  y [1, M, 4h, 4w] -> z [1, Z, h, w]
     synthesis       y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
 
-Weights are in half precision; those of the hyper analysis, whose output is rounded coarsely, and of the 1x1 layers in
-residual blocks have 8 bits and a scale for each output channel. (With 8 bits the 3x3 layers between them cost 0.4 dB on
-smooth pictures.) Initializers keep the names of CompressAI's state dict (g_a.0.weight, ..., g_a.1.beta, g_a.1.gamma),
-with beta and gamma as the normalisation uses them. Equal weights give equal bytes: nothing of the exporter's own
-(names, traces) is kept.
+Weights are in half precision; those of the hyper analysis, whose output is rounded coarsely, and of the branches of
+residual blocks have 8 bits and a scale for each output channel. (With 8 bits the 3x3 layers of PartialBlocks, which are
+not in their branches, cost 0.4 dB on smooth pictures.) Initializers keep the names of CompressAI's state dict
+(g_a.0.weight, ..., g_a.1.beta, g_a.1.gamma), with beta and gamma as the normalisation uses them. Equal weights give
+equal bytes: nothing of the exporter's own (names, traces) is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from regcodec.training.networks.latents import LatentCodec
-from regcodec.training.rounding import COARSE, grid
+from regcodec.training.rounding import coarse_layers, grid
 
 OPSET = 18
 _TRACED = 2  # blocks of the traced example, a side; any other size follows
@@ -88,14 +88,11 @@ def export_graphs(network: LatentCodec, *, fine: bool = False) -> dict[str, byte
     M = network.config.M
     image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
+    coarse = frozenset() if fine else frozenset(f"{name}.weight" for name in coarse_layers(network))
     return {
-        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"], coarse=None if fine else COARSE["g_a"]),
-        "hyper_analysis.onnx": _export(
-            _HyperAnalysis(network), latent, 4, "y", ["z"], coarse=None if fine else COARSE["h_a"]
-        ),
-        "synthesis.onnx": _export(
-            _Synthesis(network), latent, 1, "y_hat", ["x_hat"], coarse=None if fine else COARSE["g_s"]
-        ),
+        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"], coarse),
+        "hyper_analysis.onnx": _export(_HyperAnalysis(network), latent, 4, "y", ["z"], coarse),
+        "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"], coarse),
     }
 
 
@@ -105,8 +102,7 @@ def _export(
     multiple: int,
     input_name: str,
     outputs: list[str],
-    *,
-    coarse: str | None,
+    coarse: frozenset[str],
 ) -> bytes:
     sides = {2: multiple * torch.export.Dim("height"), 3: multiple * torch.export.Dim("width")}
     with warnings.catch_warnings():
@@ -124,13 +120,13 @@ def _export(
     buffer = io.BytesIO()
     program.save(buffer)
     model = onnx.load_from_string(buffer.getvalue())
-    return _clean(model, coarse=coarse).SerializeToString(deterministic=True)
+    return _clean(model, coarse).SerializeToString(deterministic=True)
 
 
-def _clean(model: onnx.ModelProto, *, coarse: str | None) -> onnx.ModelProto:
+def _clean(model: onnx.ModelProto, coarse: frozenset[str]) -> onnx.ModelProto:
     """Return the same computation with plain names, small weights, and nothing that only describes it.
 
-    Convolutions whose names hold `coarse` get weights of 8 bits: "" is all of them, None is none (`rounding`).
+    The weights named in `coarse` get 8 bits.
     """
     names: dict[str, str] = {value.name: value.name for value in (*model.graph.input, *model.graph.output)}
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
@@ -138,8 +134,7 @@ def _clean(model: onnx.ModelProto, *, coarse: str | None) -> onnx.ModelProto:
     for place, (name, value) in enumerate(sorted(weights.items())):
         names[name] = name if "." in name else f"c{place}"
         if value.dtype == np.float32 and value.size > 1:
-            small = value.ndim == 4 and coarse is not None and coarse in names[name]
-            stored, node = (_eight_bit if small else _half)(names[name], value)
+            stored, node = (_eight_bit if names[name] in coarse else _half)(names[name], value)
             initializers += stored
             nodes.append(node)
         else:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from regcodec.training.networks.latents import LatentCodec
 
 LARGEST = 127
-COARSE = {"g_a": ".branch.", "h_a": "", "g_s": ".branch."}
-"""Transforms, and what the names of those layers hold that have weights of 8 bits."""
+BRANCHES = ("branch", "conv", "subpel_conv")
+"""What the modules beside an identity are called: here, and in CompressAI's residual and attention blocks."""
 DAMPING = 0.01
 """Added to the second moments, in their mean."""
 
@@ -31,16 +31,26 @@ def grid(weight: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     return np.maximum(peak / LARGEST, np.finfo(np.float32).tiny).astype(np.float32)
 
 
+def coarse_layers(network: LatentCodec) -> dict[str, nn.Conv2d]:
+    """Return the layers that have weights of 8 bits, by name: those of h_a, and of the branches in g_a and g_s."""
+    return {
+        name: layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Conv2d)
+        and layer.groups == 1
+        and (name.startswith("h_a.") or (name.startswith(("g_a.", "g_s.")) and _beside_an_identity(name)))
+    }
+
+
+def _beside_an_identity(name: str) -> bool:
+    return any(part.startswith(BRANCHES) for part in name.split("."))
+
+
 @torch.no_grad()
 def rounded_transforms(network: LatentCodec, images: list[Tensor]) -> LatentCodec:
     """Return a copy whose coarse convolutions are on their grids; `images` ([1, 3, h, w] uint8) are what they read."""
     rounded = copy.deepcopy(network)
-    layers = {
-        f"{transform}.{name}": layer
-        for transform, part in COARSE.items()
-        for name, layer in getattr(rounded, transform).named_modules()
-        if isinstance(layer, nn.Conv2d) and layer.groups == 1 and part in f".{name}."
-    }
+    layers = coarse_layers(rounded)
     moments = _moments(rounded, layers, images)
     for name, layer in layers.items():
         layer.weight.copy_(torch.from_numpy(compensated(layer.weight.double().numpy(), moments[name])))

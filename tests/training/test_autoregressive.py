@@ -27,6 +27,7 @@ from regcodec.training.export import export_checkpoint
 from regcodec.training.initial import START_CROPS, load_network
 from regcodec.training.loop import RunPaths, train
 from regcodec.training.networks.registry import build_network
+from regcodec.training.rounding import coarse_layers
 from regcodec.training.source_entropy import MaskedSource
 from regcodec.training.start import SCALE_SHARE, linear_start
 from tests.agreement import (
@@ -152,6 +153,16 @@ def test_the_linear_start_already_codes_pictures(arch: str) -> None:
     linear_start(network, x)
     estimate = network(x, torch.zeros(8, dtype=torch.int64))
     assert (estimate.x_hat - x).square().mean().item() * 255**2 < 400
+
+
+def test_weights_of_8_bits_are_those_beside_an_identity_and_of_h_a() -> None:
+    def coarse(arch: str) -> set[str]:
+        return {name for name in coarse_layers(build_network(SMALL[arch], (0.01,))) if not name.startswith("h_a.")}
+
+    assert coarse("autoregressive") == set()
+    attention = coarse("attention")
+    assert {"g_a.0.conv1", "g_a.3.conv_b.3", "g_s.2.subpel_conv.0", "g_s.2.conv"} <= attention
+    assert attention.isdisjoint({"g_a.0.skip", "g_a.7", "g_s.2.upsample.0", "g_s.9.0"})
 
 
 def test_attention_has_one_width() -> None:
