@@ -80,7 +80,7 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
         raise UsageError(f"--dataset {name_or_folder}: neither a folder nor a known set. Known: {', '.join(DATASETS)}.")
     cache = _cache_dir() / dataset.name
     parents = data_dir, Path() if folder.is_dir() else None, os.environ.get("REGCODEC_DATA")
-    given = [Path(parent).absolute() / dataset.name for parent in parents if parent is not None and parent != ""]
+    given = [Path(parent).absolute() / dataset.name for parent in parents if parent]
     found = next((place for place in given if place.is_dir()), None)
     if found is None and (dataset.file_url is not None or cache.is_dir()):
         found = cache

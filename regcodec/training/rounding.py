@@ -20,7 +20,7 @@ from regcodec.training.networks.latents import LatentCodec
 
 LARGEST = 127
 BRANCHES = ("branch", "conv", "subpel_conv")
-"""What the modules beside an identity are called: here, and in CompressAI's residual and attention blocks."""
+"""What the modules of residual branches are called, here and in the blocks of CompressAI."""
 DAMPING = 0.01
 """Added to the second moments, in their mean."""
 
@@ -32,17 +32,17 @@ def grid(weight: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 
 
 def coarse_layers(network: LatentCodec) -> dict[str, nn.Conv2d]:
-    """Return the layers that have weights of 8 bits, by name: those of h_a, and of the branches in g_a and g_s."""
+    """Return the layers that have weights of 8 bits, by name: those of h_a, and of residual branches in g_a and g_s."""
     return {
         name: layer
         for name, layer in network.named_modules()
         if isinstance(layer, nn.Conv2d)
         and layer.groups == 1
-        and (name.startswith("h_a.") or (name.startswith(("g_a.", "g_s.")) and _beside_an_identity(name)))
+        and (name.startswith("h_a.") or (name.startswith(("g_a.", "g_s.")) and _in_a_branch(name)))
     }
 
 
-def _beside_an_identity(name: str) -> bool:
+def _in_a_branch(name: str) -> bool:
     return any(part.startswith(BRANCHES) for part in name.split("."))
 
 

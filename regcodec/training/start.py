@@ -8,7 +8,8 @@ attention    the same, with the strided 3x3 layers and the sub-pixel layers besi
              leaky units of strided blocks positive, what else lies beside an identity begins close to nothing
 res-*        the 1x1 layer after the unshuffling and the 2x2 down-sampling become the bases; the blocks are identities
 
-g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept components.
+g_s is the transpose, so that g_s(g_a(x)) projects x onto the kept components, up to the divisions; those of attention,
+whose inverses lie in the quiet branches, take a tenth from the brightest blocks.
 
 Step: with L = R + lambda * 255^2 * MSE, R in bits per pixel, three components and a uniform quantizer, dL/dstep = 0
 gives step^2 = 18 / (lambda ln 2) on 0..255 for a component that is worth coding; the latent is scaled so that this step
@@ -91,7 +92,7 @@ def _start_attention(network: Attention, x: Tensor, step: float) -> None:
     for conv, kernel in zip(raised, reversed(kernels), strict=True):
         kernel = _raising(kernel)
         _overlay(conv.weight, kernel)
-        conv.weight[len(kernel) :].mul_(QUIET)
+        conv.weight[len(kernel) :].mul_(QUIET)  # no division behind it tames what is random
         nn.init.zeros_(conv.bias)
     for layer in [*network.g_a, *network.g_s]:
         if isinstance(layer, ResidualBlock):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from compressai.layers import MaskedConv2d
@@ -27,6 +28,7 @@ from regcodec.training.export import export_checkpoint
 from regcodec.training.initial import START_CROPS, load_network
 from regcodec.training.loop import RunPaths, train
 from regcodec.training.networks.registry import build_network
+from regcodec.training.restore import restore_network
 from regcodec.training.rounding import coarse_layers
 from regcodec.training.source_entropy import MaskedSource
 from regcodec.training.start import SCALE_SHARE, linear_start
@@ -148,14 +150,18 @@ def test_a_window_with_its_halo_gives_what_the_whole_picture_gives() -> None:
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_linear_start_already_codes_pictures(arch: str) -> None:
+    torch.manual_seed(1)
     network = build_network(replace(SMALL[arch], N=48, M=48), (0.0067,))
-    x = torch.from_numpy(np.stack([render(seed, 64, 64) for seed in range(8)])).permute(0, 3, 1, 2).float() / 255
-    linear_start(network, x)
+    seen, x = (
+        torch.from_numpy(np.stack([render(seed, 64, 64) for seed in seeds])).permute(0, 3, 1, 2).float() / 255
+        for seeds in (range(16), range(16, 24))
+    )
+    linear_start(network, seen)
     estimate = network(x, torch.zeros(8, dtype=torch.int64))
     assert (estimate.x_hat - x).square().mean().item() * 255**2 < 400
 
 
-def test_weights_of_8_bits_are_those_beside_an_identity_and_of_h_a() -> None:
+def test_weights_of_8_bits_are_those_of_residual_branches_and_of_h_a() -> None:
     def coarse(arch: str) -> set[str]:
         return {name for name in coarse_layers(build_network(SMALL[arch], (0.01,))) if not name.startswith("h_a.")}
 
@@ -163,6 +169,18 @@ def test_weights_of_8_bits_are_those_beside_an_identity_and_of_h_a() -> None:
     attention = coarse("attention")
     assert {"g_a.0.conv1", "g_a.3.conv_b.3", "g_s.2.subpel_conv.0", "g_s.2.conv"} <= attention
     assert attention.isdisjoint({"g_a.0.skip", "g_a.7", "g_s.2.upsample.0", "g_s.9.0"})
+
+
+def test_the_graphs_have_8_bits_where_the_rule_says(pack: Path) -> None:
+    read = read_pack(pack)
+    stored = {
+        weight.name
+        for name, graph in read.members.items()
+        if name.endswith(".onnx")
+        for weight in onnx.load_from_string(graph).graph.initializer
+        if weight.name.endswith(".int8")
+    }
+    assert stored == {f"{name}.weight.int8" for name in coarse_layers(restore_network(read))}
 
 
 def test_attention_has_one_width() -> None:

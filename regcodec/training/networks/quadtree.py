@@ -1,7 +1,8 @@
 """Fields of y taken apart into what each step of the quadtree context codes, and put together again.
 
 A quarter of a field [B, C, H, W] is [B, C, H/2, W/2]: each of the four groups of channels at its own parity
-(`exact.context.cells`).
+(`exact.context.cells`). Source: the quadtree partition of DCVC-DC (Li, Li, Lu 2023). For `res_context`, and for what
+walks its context elsewhere: `optimize.walks`, `study.posterior`.
 """
 
 from __future__ import annotations
