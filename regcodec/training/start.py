@@ -79,7 +79,7 @@ def _start_attention(network: Attention, x: Tensor, step: float) -> None:
     N = network.config.N
     kernels = [kernel[:, :, 1:4, 1:4] for kernel in _strided_kernels(network.config, x, step)]
     strided = [m for m in network.g_a if isinstance(m, ResidualBlockWithStride)]
-    for block, kernel in zip(strided, kernels, strict=False):
+    for block, kernel in zip(strided, kernels[:3], strict=True):
         _overlay(block.conv1.weight, kernel)
         _overlay(block.conv2.weight, F.pad(torch.eye(N)[..., None, None], (1, 1, 1, 1)))
         _almost_identity(block.gdn)

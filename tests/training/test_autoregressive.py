@@ -159,6 +159,8 @@ def test_the_linear_start_already_codes_pictures(arch: str) -> None:
     linear_start(network, seen)
     estimate = network(x, torch.zeros(8, dtype=torch.int64))
     assert (estimate.x_hat - x).square().mean().item() * 255**2 < 400
+    with pytest.raises(UsageError, match="--start random"):
+        linear_start(build_network(SMALL[arch], (0.01,)), x)
 
 
 def test_weights_of_8_bits_are_those_of_residual_branches_and_of_h_a() -> None:
