@@ -226,6 +226,8 @@ class TrainConfig:
     """Steps between checkpoints."""
     snapshots: tuple[int, ...] = ()
     """Steps after which the averaged weights are validated and kept in a file of their own."""
+    lambda_factor: float = 1.0
+    """What the loss multiplies each lambda with; the rates of the pack keep the lambdas' names."""
 
     def __post_init__(self) -> None:
         if self.regularizer.name != "none" and not self.regularizer.source_model:
@@ -235,6 +237,8 @@ class TrainConfig:
             raise UsageError("--lambda and --rates take numbers above 0 (the table: 0.0018 to 0.18).")
         if tuple(sorted(set(self.lambdas))) != tuple(self.lambdas):
             raise UsageError("--rates: name each lambda once, in rising order.")
+        if not 0 < self.lambda_factor < 100:
+            raise UsageError("--lambda-factor must be above 0 (1: train with the lambdas as they are).")
         if len(self.regularizer.alpha) not in (0, 1, len(self.lambdas)):
             raise UsageError(f"--alpha takes one value or {len(self.lambdas)}, one for each lambda.")
         for flag, value, allowed in (
@@ -256,6 +260,11 @@ class TrainConfig:
             raise UsageError("--downscale-from must be at least 1 and --downscale not below it.")
         if any(step < 1 for step in self.snapshots) or tuple(sorted(set(self.snapshots))) != self.snapshots:
             raise UsageError("--snapshots: name each step once, in rising order, from 1.")
+
+    @property
+    def loss_lambdas(self) -> tuple[float, ...]:
+        """Return the lambda of each rate in the loss, before a regularizer changes it."""
+        return tuple(self.lambda_factor * value for value in self.lambdas)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, as JSON has them."""

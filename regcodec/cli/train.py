@@ -102,6 +102,11 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option("--context-width", type=int, help="Channels of the context network (res-context).")
 @click.option("--blocks-context", type=int, help="Residual blocks of the context network (res-context).")
 @click.option("--lambda", "lambda_", type=float, help="Weight of 255^2 * MSE: a model of one rate.")
+@click.option(
+    "--lambda-factor",
+    type=float,
+    help="Multiply every lambda in the loss; the rates keep their names. For controls in studies  [default: 1]",
+)
 @click.option("--rates", help="Several lambdas, comma-separated and rising: one model, one gain per lambda.")
 @click.option(
     "--variable-rate",

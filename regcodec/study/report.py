@@ -138,8 +138,9 @@ def _page(
 def _settings(variant: Variant, steps: int) -> tuple[str, ...]:
     config, regularizer = variant.config, variant.config.regularizer
     network = f"{config.network.arch} {config.network.N}/{config.network.M}"
+    factor = "" if config.lambda_factor == 1 else f"{config.lambda_factor:g} "
     if regularizer.name == "none":
-        return (variant.name, network, variant.against or "reference", "none", "", "", "")
+        return (variant.name, network, variant.against or "reference", "none", f"{factor}lambda", "", "")
     aligned = regularizer.source_model == ALIGNED_SOURCE.get(config.network.arch)
     width = f", {regularizer.source_width} channels" if regularizer.source_width else ""
     width += f", {regularizer.windows}x{regularizer.windows} windows" if regularizer.windows > 1 else ""
@@ -148,7 +149,7 @@ def _settings(variant: Variant, steps: int) -> tuple[str, ...]:
         network,
         variant.against or "reference",
         _weight(config),
-        "lambda / (1 - r)" if regularizer.ratio and regularizer.compensate else "lambda",
+        f"{factor}lambda / (1 - r)" if regularizer.ratio and regularizer.compensate else f"{factor}lambda",
         f"{regularizer.source_model}{width}, {'aligned' if aligned else 'not aligned'}",
         f"{regularizer.from_step} to {regularizer.until_step or steps}",
     )

@@ -27,7 +27,7 @@ class Losses:
     rate: Tensor
     mse: Tensor
     objective: Tensor
-    """R + lambda D, without the regularizer."""
+    """R + lambda D, without the regularizer and with the lambdas as they are named."""
     source_bits: Tensor | None
     """H_theta(X|X_hat), bits per pixel."""
 
@@ -51,9 +51,10 @@ class Task(nn.Module):
         self.network = network
         self.config = config
         wanted = config.regularizer.name != "none"
-        self.regularizer = Regularizer(config.regularizer, config.lambdas) if wanted else None
+        self.regularizer = Regularizer(config.regularizer, config.loss_lambdas) if wanted else None
         self.balance = Balance(config.balance, len(config.lambdas))
         self.register_buffer("lambdas", torch.tensor(config.lambdas), persistent=False)
+        self.register_buffer("loss_lambdas", torch.tensor(config.loss_lambdas), persistent=False)
 
     def forward(self, x: Tensor, quality: Tensor) -> Losses:
         levels = x.float()
@@ -66,7 +67,7 @@ class Task(nn.Module):
             objective = (rate + self.lambdas[quality] * mse).detach()
             share = self.balance(objective, quality)
             source = None if self.regularizer is None else self.regularizer(levels, x_hat, quality, share)
-        weight = self.lambdas if self.regularizer is None else self.regularizer.distortion_weight().to(mse.dtype)
+        weight = self.loss_lambdas if self.regularizer is None else self.regularizer.distortion_weight().to(mse.dtype)
         total = (share * (rate + weight[quality] * mse)).mean() + self.network.aux_loss()
         if source is not None:
             total = total + source.mean()

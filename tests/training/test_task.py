@@ -1,0 +1,54 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from regcodec.config import RegularizerConfig, TrainConfig
+from regcodec.errors import UsageError
+from regcodec.training.networks.estimate import Estimate
+from regcodec.training.task import Task
+
+LAMBDAS = (0.01, 0.05)
+
+
+class _Level(nn.Module):
+    """Every pixel is one level, which costs its own size in bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, x: Tensor, quality: Tensor, surrogate: str) -> Estimate:
+        bits = (self.level * x.shape[-2] * x.shape[-1]).expand(len(x))
+        return Estimate(self.level.expand_as(x), bits, torch.zeros(len(x)))
+
+    def aux_loss(self) -> Tensor:
+        return torch.zeros(())
+
+
+def test_the_lambda_factor_changes_the_gradient_and_not_what_is_reported() -> None:
+    x = torch.full((2, 3, 64, 64), 128, dtype=torch.uint8)
+    quality = torch.tensor([0, 1])
+    lambdas = torch.tensor(LAMBDAS)
+    error = 128 - 0.25 * 255
+    for factor in (1.0, 0.9):
+        config = TrainConfig(lambdas=LAMBDAS, lambda_factor=factor, balance="equal", precision="fp32", crop=64)
+        network = _Level()
+        losses = Task(network, config)(x, quality)
+        losses.total.backward()
+        slope = 1 - factor * lambdas.mean() * 2 * 255 * error
+        torch.testing.assert_close(network.level.grad, slope)
+        torch.testing.assert_close(losses.objective, 0.25 + lambdas.mean() * error**2)
+
+
+def test_a_regularizer_compensates_the_lambdas_of_the_loss() -> None:
+    regularizer = RegularizerConfig(name="source-entropy", ratio=0.2)
+    config = TrainConfig(lambdas=LAMBDAS, lambda_factor=0.8, regularizer=regularizer)
+    task = Task(_Level(), config)
+    assert task.regularizer is not None
+    torch.testing.assert_close(task.regularizer.distortion_weight().float(), torch.tensor(LAMBDAS))
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+def test_factors_that_make_no_sense_are_refused(factor: float) -> None:
+    with pytest.raises(UsageError, match="--lambda-factor"):
+        TrainConfig(lambda_factor=factor)
