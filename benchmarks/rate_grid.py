@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import file_bytes, latents_of
+from regcodec.codec.encoder import KeptLatents, file_bytes
 from regcodec.codec.library import find_pack
 from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
@@ -35,7 +35,7 @@ def main() -> None:
     print(f"{model.name} {model.pack.id}, {len(rows)} of {len(model.rates.qualities)} rows")
     for path in options.images:
         pixels = load_pixels(path)
-        latents = list(latents_of(pixels, model, Stopwatch()))
+        latents = KeptLatents(pixels, model, Stopwatch())
         points = [_point(pixels, model, row, latents) for row in rows]
         pairs = [(a, b) for a, b in pairwise(points) if b[0] == a[0] + 1]
         sizes = np.array([b[1] / a[1] - 1 for a, b in pairs])
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _point(pixels, model: Model, row: int, latents) -> tuple[int, int, float]:
-    data = file_bytes(pixels, model, row, iter(latents), Stopwatch())
+    data = file_bytes(pixels, model, row, latents.at(row), Stopwatch())
     return row, len(data), psnr(pixels, decode_pixels(data, model))
 
 

@@ -82,6 +82,8 @@ class NetworkConfig:
     """Learn how far symbols that are not zero are moved towards zero, by scale and rate."""
     hyper_step: bool = False
     """Learn a quantization step of z for each rate."""
+    rate_bias: bool = False
+    """Learn a bias for each rate in transforms and context, which tells them the rate (res-*)."""
 
     def __post_init__(self) -> None:
         if self.N < 1 or self.M < 1:
@@ -92,6 +94,8 @@ class NetworkConfig:
             raise UsageError("--arch attention has one width: leave --latent-width out or give that of --width.")
         if self.arch.startswith("res-") and (self.N % 4 or self.M % 4 or self.Z < 1):
             raise UsageError(f"--arch {self.arch} needs --size, or widths that are multiples of 4 and a --hyper-width.")
+        if self.rate_bias and not self.arch.startswith("res-"):
+            raise UsageError(f"--rate-bias is for res-hyper and res-context, not for {self.arch}.")
         if (self.arch == "res-context") != (self.context > 0):
             raise UsageError("--arch res-context and --context-width go together: give both (or --size) or neither.")
 
@@ -102,7 +106,7 @@ class NetworkConfig:
 
     def plain(self) -> NetworkConfig:
         """Return the network without what post-training for all rates adds."""
-        return replace(self, offsets=False, hyper_step=False)
+        return replace(self, offsets=False, hyper_step=False, rate_bias=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is not zero, as the pack has it."""

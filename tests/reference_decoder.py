@@ -232,7 +232,7 @@ def layer(kind: str, a: list, weight: list, bias: list, shift: list, limit: int,
 
 
 class Quality:
-    """Gain, step of z, first table of z and offsets of a row of the quality table."""
+    """Gain, step of z, first table of z, offsets and the context's bias of a row of the quality table."""
 
     def __init__(self, row: int, codec: dict, arrays: dict) -> None:
         entropy = codec["entropy"]
@@ -244,6 +244,7 @@ class Quality:
         self.z_step = arrays["z_steps"][entry] if grid else 2 ** entropy["z_bits"]
         self.z_tables = entry * len(arrays["medians"])
         self.offsets = arrays["offsets"][entry] if grid else [0] * len(arrays["y_lengths"])
+        self.context_bias = arrays["context_bias"][entry] if grid and "context_bias" in arrays else None
 
 
 def entropy_parameters(z: list, entropy: dict, arrays: dict, quality: Quality) -> list:
@@ -351,6 +352,8 @@ def decode_in_steps(p: list, entropy: dict, arrays: dict, quality: Quality, deco
         ]
 
     e = run(0, [[[(2 * v + 2**drop) >> (drop + 1) for v in row] for row in plane] for plane in p])
+    if quality.context_bias is not None:
+        e = [[[v + bias for v in row] for row in plane] for plane, bias in zip(e, quality.context_bias, strict=True)]
     y, y_hat = ([[[0] * columns for _ in range(rows)] for _ in range(m)] for _ in range(2))
     for s in range(4):
         p_s = p

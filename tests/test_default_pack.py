@@ -12,7 +12,7 @@ import pytest
 from skimage import data
 
 from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import file_bytes, latents_of
+from regcodec.codec.encoder import KeptLatents, file_bytes
 from regcodec.codec.library import DEFAULT, find_pack
 from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
@@ -41,12 +41,12 @@ def test_the_default_pack_serves_every_quality_from_1_to_8(default: Model) -> No
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
 def test_from_one_quality_to_the_next_neither_size_nor_psnr_falls(default: Model, name: str) -> None:
     pixels = np.ascontiguousarray(getattr(data, name)())
-    latents = list(latents_of(pixels, default, Stopwatch()))
+    latents = KeptLatents(pixels, default, Stopwatch())
     entries = default.rates.entries
     joints = np.flatnonzero(np.diff(entries))[::3]
     before = (0, -math.inf)
     for row in sorted({*joints.tolist(), *(joints + 1).tolist()}):
-        coded = file_bytes(pixels, default, row, iter(latents), Stopwatch())
+        coded = file_bytes(pixels, default, row, latents.at(row), Stopwatch())
         now = len(coded), psnr(pixels, decode_pixels(coded, default))
         assert now[0] >= before[0] * (1 - LARGEST_FALL), default.rates.qualities[row]
         assert now[1] >= before[1] - LARGEST_LOSS, default.rates.qualities[row]

@@ -36,10 +36,13 @@ NETWORK_OPTIONS = {
     "blocks_context": "blocks_c",
     "offsets": "offsets",
     "hyper_step": "hyper_step",
+    "rate_bias": "rate_bias",
 }
 """Option -> field of `NetworkConfig`."""
-RATE_OPTIONS = ("offsets", "hyper_step")
+RATE_OPTIONS = ("offsets", "hyper_step", "rate_bias")
 """Those that a run which goes on from other weights may change."""
+LAST_STAGE = ("offsets", "hyper_step")
+"""Those that --variable-rate means."""
 PLACES = ("config", "data", "run_dir", "output", "val", "variable_rate", "init", "device", "cache", "force")
 """Parameters that are no settings of a run."""
 
@@ -115,6 +118,11 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 )
 @click.option("--offsets/--no-offsets", default=None, help="Learn reconstruction offsets by scale and rate.")
 @click.option("--hyper-step/--no-hyper-step", default=None, help="Learn a quantization step of z for each rate.")
+@click.option(
+    "--rate-bias/--no-rate-bias",
+    default=None,
+    help="Learn a bias for each rate that tells transforms and context the rate (res-*).",
+)
 @click.option(
     "--balance",
     type=click.Choice(BALANCES),
@@ -247,7 +255,7 @@ def training_config(
     """Return the preset with every option that was given put over it."""
     if variable_rate:
         rates = rates or ",".join(map(str, QUALITY_LAMBDAS))
-        for name in RATE_OPTIONS:
+        for name in LAST_STAGE:
             options[name] = True if options.get(name) is None else options[name]
     if (lambda_ is None) == (rates is None):
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")
@@ -298,7 +306,9 @@ def with_network(
     if any(options.get(name) is not None for name in NETWORK_OPTIONS if name not in RATE_OPTIONS):
         return config
     chosen = {
-        name: getattr(config.network, name) for name in RATE_OPTIONS if variable_rate or options.get(name) is not None
+        name: getattr(config.network, name)
+        for name in RATE_OPTIONS
+        if options.get(name) is not None or (variable_rate and name in LAST_STAGE)
     }
     regularizer = replace(config.regularizer, source_model=options.get("source_model") or "")
     return replace(config, network=replace(found, **chosen), regularizer=regularizer)

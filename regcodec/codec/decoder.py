@@ -42,11 +42,12 @@ def decode_pixels(
     refuse_size(wanted.width, wanted.height, max_pixels)
     grey = file.layout == Layout.GREY
     pixels = empty_pixels(wanted.height, wanted.width, grey=grey)
+    rate_bias = model.rates.bias("synthesis", file.quality)
     for core, window, y_hat in _latents(file, model, wanted, clock):
         with clock.lap("transform"):
             part = core.shared(wanted)
             rows, columns = part.slices(window)
-            planes = model.transforms.synthesis(y_hat)[:, :, rows, columns]
+            planes = model.transforms.synthesis(y_hat, rate_bias)[:, :, rows, columns]
             pixels[part.slices(wanted)] = from_planes(planes, part.height, part.width, grey=grey)
     return pixels
 

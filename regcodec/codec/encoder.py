@@ -7,6 +7,7 @@ for each tile: window of pixels -> planes -> y, z of its core -> z symbols
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,15 +47,35 @@ def encode_pixels(
     clock = clock or Stopwatch()
     height, width = pixels.shape[:2]
     refuse_size(width, height, max_pixels)
-    return file_bytes(pixels, model, model.rates.row(quality), latents_of(pixels, model, clock), clock, extras)
+    row = model.rates.row(quality)
+    return file_bytes(pixels, model, row, latents_of(pixels, model, row, clock), clock, extras)
 
 
-def latents_of(pixels: Pixels, model: Model, clock: Stopwatch) -> Iterator[tuple[Latent, Latent]]:
-    """Yield z and y of each tile; they are the same at every quality."""
+def latents_of(pixels: Pixels, model: Model, row: int, clock: Stopwatch) -> Iterator[tuple[Latent, Latent]]:
+    """Yield z and y of each tile at a row of the quality table."""
     for tile in range(len(model.grid(pixels.shape[1], pixels.shape[0]))):
         with clock.lap("transform"):
-            latents = analyse(pixels, model, tile)
+            latents = analyse(pixels, model, tile, row)
         yield latents
+
+
+@dataclass
+class KeptLatents:
+    """z and y of one picture for several rows, analysed again only where a row has other ones than the row before."""
+
+    pixels: Pixels
+    model: Model
+    clock: Stopwatch
+
+    def __post_init__(self) -> None:
+        self._tiles: tuple[int, list[tuple[Latent, Latent]]] = (-1, [])
+
+    def at(self, row: int) -> Iterator[tuple[Latent, Latent]]:
+        """Return z and y of each tile at a row."""
+        key = self.model.rates.latents_of(row)
+        if self._tiles[0] != key:
+            self._tiles = key, list(latents_of(self.pixels, self.model, row, self.clock))
+        return iter(self._tiles[1])
 
 
 def file_bytes(
@@ -88,7 +109,7 @@ def encode_symbols(
 ) -> tuple[Symbols, Symbols, bytes]:
     """Return z symbols, y symbols and the range-coded stream of both, of one tile."""
     with clock.lap("transform"):
-        latents = analyse(pixels, model, tile)
+        latents = analyse(pixels, model, tile, row)
     return code_latents(*latents, model, row, clock)
 
 
@@ -114,11 +135,13 @@ def code_latents(
     return z_symbols, y_symbols, stream
 
 
-def analyse(pixels: Pixels, model: Model, tile: int) -> tuple[Latent, Latent]:
-    """Return z and y of a tile's core; y is seen with the analysis halo."""
+def analyse(pixels: Pixels, model: Model, tile: int, row: int) -> tuple[Latent, Latent]:
+    """Return z and y of a tile's core at a row of the quality table; y is seen with the analysis halo."""
     grid = model.grid(pixels.shape[1], pixels.shape[0])
     core, window = grid.core(tile), grid.window(tile, model.tiling.analysis_halo)
     rows, columns = window.slices(grid.picture)
     planes = to_planes(pixels[rows, columns], model.stride)
-    y, z = model.transforms.analysis(planes, core.slices(window, model.latent_stride))
+    y, z = model.transforms.analysis(
+        planes, core.slices(window, model.latent_stride), model.rates.bias("analysis", row)
+    )
     return z, y

@@ -120,7 +120,10 @@ class Model:
         if not doubled or len(self.y_tables) != len(self.entropy.thresholds) + 1 or self.stride < 4 or self.stride % 4:
             raise DamagedFileError("the pack's tables do not fit its networks.")
         self.rates.validate(
-            y_tables=len(self.y_tables), z_tables=len(self.z_tables), parameter_bits=self.entropy.parameter_bits
+            y_tables=len(self.y_tables),
+            z_tables=len(self.z_tables),
+            parameter_bits=self.entropy.parameter_bits,
+            context=self.entropy.context.width if isinstance(self.entropy, ExactContext) else 0,
         )
         self.tiling.validate(self.stride)
 

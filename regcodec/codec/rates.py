@@ -5,6 +5,7 @@ integers in the pack:
 
     row i      q = first + i / per_q, lambda between those trained      gains [G], entries [G]
     entry c    coarse, many rows share one                              z_steps [C], offsets [C, tables of y], z tables
+               where parts of the network are told the rate             analysis_bias, synthesis_bias, context_bias
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from regcodec.exact.hyperprior import LARGEST_GAIN, LARGEST_Z_STEP
 from regcodec.exact.rate import Rate
 
 MOST_ROWS = 1 << 16
+BIAS_BITS = 14
+"""Of analysis_bias and synthesis_bias after the binary point."""
+LARGEST_BIAS = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Rates:
     z_steps: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     z_channels: int
+    biases: dict[str, npt.NDArray[np.int64]]
+    """[C, channels] of analysis, synthesis (units of 2^-BIAS_BITS) and context; none of a part that is not told."""
 
     @classmethod
     def of(cls, pack: Pack, arrays: dict[str, npt.NDArray[Any]], *, z_channels: int, y_tables: int) -> Rates:
@@ -50,7 +56,7 @@ class Rates:
             gains = np.array([row.gain for row in pack.qualities], np.int64)
             unit = 1 << int(pack.codec["entropy"]["z_bits"])
             entries, offsets = np.zeros(len(gains), np.int64), np.zeros((1, y_tables), np.int64)
-            return cls(pack.name, trained, trained, gains, entries, np.array([unit]), offsets, z_channels)
+            return cls(pack.name, trained, trained, gains, entries, np.array([unit]), offsets, z_channels, {})
         first, per_q = grid["first"], grid["per_q"]
         if type(first) not in (int, float) or type(per_q) is not int or per_q < 1 or not trained:
             raise DamagedFileError("the pack's quality table is not well formed.")
@@ -58,7 +64,12 @@ class Rates:
         offsets = integers(arrays, "offsets", np.int64, axes=2)
         qualities = tuple(round(first + i / per_q, 6) for i in range(len(gains)))
         nearest = tuple(min(qualities, key=lambda value: abs(value - q)) for q in trained)
-        return cls(pack.name, qualities, nearest, gains, entries, z_steps, offsets, z_channels)
+        biases = {
+            part: integers(arrays, f"{part}_bias", np.int64, axes=2)
+            for part in ("analysis", "synthesis", "context")
+            if f"{part}_bias" in arrays
+        }
+        return cls(pack.name, qualities, nearest, gains, entries, z_steps, offsets, z_channels, biases)
 
     @property
     def continuous(self) -> bool:
@@ -80,13 +91,34 @@ class Rates:
 
     def rate(self, row: int) -> Rate:
         """Return what decoding needs to know of a row that a file names."""
+        entry = self._entry(row)
+        return Rate(
+            gain=int(self.gains[row]),
+            z_step=int(self.z_steps[entry]),
+            z_tables=entry * self.z_channels,
+            offsets=self.offsets[entry],
+            context_bias=self.biases["context"][entry] if "context" in self.biases else np.empty(0, np.int64),
+        )
+
+    def bias(self, part: str, row: int) -> npt.NDArray[np.float32] | None:
+        """Return what tells the analysis or the synthesis the rate, [1, channels, 1, 1]; None where it is not told."""
+        if part not in self.biases:
+            return None
+        bias: npt.NDArray[np.float32] = np.ldexp(self.biases[part][self._entry(row)], -BIAS_BITS).astype(np.float32)
+        return bias[None, :, None, None]
+
+    def latents_of(self, row: int) -> int:
+        """Return what rows share whose y and z are the same: all do, but for an analysis that is told the rate."""
+        return int(self.entries[row]) if "analysis" in self.biases else 0
+
+    def _entry(self, row: int) -> int:
+        """Return the coarse entry of a row that a file names."""
         if row >= len(self.gains):
             raise DamagedFileError(f"the file names quality row {row}; pack {self.name} has {len(self.gains)}.")
-        entry = int(self.entries[row])
-        return Rate(int(self.gains[row]), int(self.z_steps[entry]), entry * self.z_channels, self.offsets[entry])
+        return int(self.entries[row])
 
-    def validate(self, *, y_tables: int, z_tables: int, parameter_bits: int) -> None:
-        """Raise `DamagedFileError` unless every row is usable."""
+    def validate(self, *, y_tables: int, z_tables: int, parameter_bits: int, context: int) -> None:
+        """Raise `DamagedFileError` unless every row is usable; a context's trunk has `context` channels."""
         rows, coarse = len(self.gains), len(self.z_steps)
         well_formed = (
             1 <= rows <= MOST_ROWS
@@ -99,6 +131,8 @@ class Rates:
             and bool(((self.z_steps >= 1) & (self.z_steps <= LARGEST_Z_STEP)).all())
             and bool(((self.offsets >= 0) & (self.offsets < 1 << parameter_bits)).all())
             and bool((np.diff(self._grid) > 0).all())
+            and all(len(bias) == coarse and (np.abs(bias) < LARGEST_BIAS).all() for bias in self.biases.values())
+            and ("context" not in self.biases or self.biases["context"].shape[1] == context)
         )
         if not well_formed:
             raise DamagedFileError("the pack's quality table is not well formed.")

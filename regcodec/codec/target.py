@@ -1,4 +1,6 @@
-"""Rate control: the quality whose file has a wanted size or PSNR, found by coding; the analysis runs once.
+"""Rate control: the quality whose file has a wanted size or PSNR, found by coding.
+
+The analysis runs once, or once for each coarse entry of the rates that is tried where it is told the rate.
 
 size   the highest quality whose file has at most so many bytes, everything included
 psnr   the lowest quality that reaches so many dB, of the pixels as a decoder gives them
@@ -13,18 +15,16 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from regcodec.bitstream.container import Chunk
 from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import file_bytes, latents_of
+from regcodec.codec.encoder import KeptLatents, file_bytes
 from regcodec.codec.model import Model
 from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
-from regcodec.codec.transforms import Latent
 from regcodec.config import DEFAULT_QUALITY
 from regcodec.errors import UsageError
 
@@ -78,11 +78,12 @@ class _Trials:
 
     def __post_init__(self) -> None:
         self.files: dict[int, bytes] = {}
+        self._latents = KeptLatents(self.pixels, self.model, self.clock)
 
     def file(self, row: int) -> bytes:
         """Return the file of a row."""
         if row not in self.files:
-            tiles = iter(self._latents)
+            tiles = self._latents.at(row)
             self.files[row] = file_bytes(self.pixels, self.model, row, tiles, self.clock, self.extras)
         return self.files[row]
 
@@ -94,10 +95,6 @@ class _Trials:
             difference = difference[self.seen]
         error = float(np.square(difference, dtype=np.int32).mean(dtype=np.float64)) if difference.size else 0.0
         return 10 * math.log10(255**2 / error) if error else math.inf
-
-    @cached_property
-    def _latents(self) -> list[tuple[Latent, Latent]]:
-        return list(latents_of(self.pixels, self.model, self.clock))
 
 
 def encode_to_target(

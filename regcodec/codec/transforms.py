@@ -3,6 +3,7 @@
     analysis        x [1, 3, H, W] -> y [M, H/16, W/16]
     hyper analysis  y -> z [N, H/64, W/64], of a tile's core alone: where the entropy model sees the border of a picture
     synthesis       y_hat [M, H/16, W/16] -> x_hat [1, 3, H, W]
+    rate_bias       [1, channels, 1, 1], a second input of analysis and synthesis in networks that are told the rate
 
 Each session is made at its first use: a decoder never loads the analysis transform.
 """
@@ -35,20 +36,22 @@ class Transforms:
         self._step = step
         self._channels = channels
 
-    def analysis(self, x: Planes, core: tuple[slice, slice] = WHOLE) -> tuple[Latent, Latent]:
+    def analysis(
+        self, x: Planes, core: tuple[slice, slice] = WHOLE, rate_bias: npt.NDArray[np.float32] | None = None
+    ) -> tuple[Latent, Latent]:
         """Return y and z of the picture, or of a core: rows and columns of y, whole elements of z."""
         of_z, of_y = self._channels
         shape = (1, of_y, x.shape[2] // self._step, x.shape[3] // self._step)
-        y = np.ascontiguousarray(self._run(self._analysis, x, shape)[:, :, *core])
-        z = self._run(self._hyper_analysis, y, (1, of_z, y.shape[2] // 4, y.shape[3] // 4))
+        y = np.ascontiguousarray(self._run(self._analysis, (x, rate_bias), shape)[:, :, *core])
+        z = self._run(self._hyper_analysis, (y,), (1, of_z, y.shape[2] // 4, y.shape[3] // 4))
         if not (np.isfinite(y).all() and np.isfinite(z).all()):
             raise RegcodecError("the analysis transform gave values that are not finite; the pack is unusable.")
         return y[0], z[0]
 
-    def synthesis(self, y_hat: Latent) -> Planes:
+    def synthesis(self, y_hat: Latent, rate_bias: npt.NDArray[np.float32] | None = None) -> Planes:
         """Return the picture of a latent."""
         shape = (1, 3, y_hat.shape[1] * self._step, y_hat.shape[2] * self._step)
-        x_hat = self._run(self._synthesis, y_hat[None], shape)
+        x_hat = self._run(self._synthesis, (y_hat[None], rate_bias), shape)
         if not np.isfinite(x_hat).all():
             raise DamagedFileError("the symbols are so large that the picture is not finite.")
         return x_hat
@@ -58,10 +61,14 @@ class Transforms:
         for name in ("_analysis", "_hyper_analysis", "_synthesis"):
             self.__dict__.pop(name, None)
 
-    def _run(self, session: Any, a: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Return the only output of a graph for its only input; it must have `shape`."""
+    def _run(
+        self, session: Any, inputs: tuple[npt.NDArray[np.float32] | None, ...], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.float32]:
+        """Return the only output of a graph for the inputs that are given; it must have `shape`."""
+        given = [a for a in inputs if a is not None]
         try:
-            (result,) = session.run(None, {session.get_inputs()[0].name: a})
+            names = [known.name for known in session.get_inputs()]
+            (result,) = session.run(None, dict(zip(names, given, strict=True)))
         except Exception as error:  # onnxruntime's errors have no common base but Exception
             raise DamagedFileError(f"a transform of the pack does not fit its tables ({error}).") from error
         if np.shape(result) != shape:

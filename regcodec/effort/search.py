@@ -13,7 +13,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from regcodec.bitstream.container import Chunk, read_rgc
 from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import Quantizer, file_bytes, latents_of, nearest
+from regcodec.codec.encoder import KeptLatents, Quantizer, file_bytes, nearest
 from regcodec.codec.model import Model
 from regcodec.codec.picture import encode_plain
 from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
@@ -80,17 +79,20 @@ class Search:
     extras: tuple[Chunk, ...]
     progress: Progress | None
 
+    def __post_init__(self) -> None:
+        self._latents = KeptLatents(self.pixels, self.model, self.clock)
+
     def best(self, row: int) -> bytes:
         """Return the best file at a quality."""
         lambda_ = self.model.rates.lambda_of(row)
-        best = self._file(row, iter(self._latents))
+        best = self._file(row, self._latents.at(row))
         least = plain = self._cost(best, lambda_)
         if self.level.needs_torch:
             data = self._file(row, self._optimised(row, lambda_))
             if (found := self._cost(data, lambda_)) < least:
                 best, least = data, found
         for place, weight in enumerate(self.level.weights if least == plain else ()):
-            data = self._file(row, iter(self._latents), Deadzone(self.model.y_tables, weight))
+            data = self._file(row, self._latents.at(row), Deadzone(self.model.y_tables, weight))
             if (found := self._cost(data, lambda_)) < least:
                 best, least = data, found
             if self.progress and not self.level.needs_torch:
@@ -109,7 +111,7 @@ class Search:
                 break
             tried.add(row)
             found = self.best(row)
-            at_row = self._file(row, iter(self._latents))
+            at_row = self._file(row, self._latents.at(row))
             if self._meets(found, target, seen) and self._better(found, best, target, seen):
                 best = found
             try:
@@ -140,16 +142,12 @@ class Search:
         pixels = self.pixels.shape[0] * self.pixels.shape[1]
         return target.size if target.size is not None else (target.bpp or 0) * pixels / 8
 
-    @cached_property
-    def _latents(self) -> list[tuple[Latent, Latent]]:
-        return list(latents_of(self.pixels, self.model, self.clock))
-
     def _optimised(self, row: int, lambda_: float) -> Iterator[tuple[Latent, Latent]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of compressai about torch, which no user can act on
             module = import_module("regcodec.optimize.picture")
         optimizer = module.Optimizer(self.pixels, self.model, row, lambda_, self.level, self.progress)
-        return self.clock.laps("search", optimizer.tiles(iter(self._latents)))
+        return self.clock.laps("search", optimizer.tiles(self._latents.at(row)))
 
     def _file(self, row: int, tiles: Iterator[tuple[Latent, Latent]], quantize: Quantizer = nearest) -> bytes:
         return file_bytes(self.pixels, self.model, row, tiles, self.clock, self.extras, quantize)

@@ -1,7 +1,7 @@
 """The exact half of res-context: y is coded in four steps, each seeing what was decoded before it, in integers.
 
     p      integer h_s of z: scales, means [2M, H, W]                      units of 2^-parameter_bits
-    e      enter_z(p rounded to 2^-input_bits)                             [C, H, W], once
+    e      enter_z(p rounded to 2^-input_bits) + the rate's bias           [C, H, W], once
     step s of 0..3 codes in channel group c (a quarter of the channels, in order) the positions whose row and column
     parity is c xor STEPS[s]:
         s = 0   parameters p
@@ -64,6 +64,11 @@ class ContextNetwork:
         for layer in self.layers:
             layer.prove()
 
+    @property
+    def width(self) -> int:
+        """Return C, the channels of the trunk."""
+        return self.layers[0].channels[1]
+
     def features(self, entered: Activations, y_hat: Activations, step: int) -> Activations:
         """Return [C, H, W] of one step from enter_z's result and y_hat [M, H, W] so far."""
         a = self._trunk(entered + self.layers[step](y_hat))
@@ -106,6 +111,8 @@ class ExactContext(ExactHyperprior):
         first = self._hyper_synthesis(z_symbols, rate)
         drop = self.parameter_bits - self.context.input_bits
         entered = self.context.layers[0](np.floor(first / (1 << drop) + 0.5)).astype(np.float64)
+        if rate.context_bias.size:
+            entered += rate.context_bias[:, None, None]
         y_hat = np.zeros(y.shape)
         for step in range(GROUPS):
             features = self.context.features(entered, y_hat, step) if step else entered

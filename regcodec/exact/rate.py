@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,3 +20,5 @@ class Rate:
     """First of the tables of z, one for each channel."""
     offsets: npt.NDArray[np.int64]
     """[tables of y], units of 2^-parameter_bits: how far a symbol that is not zero is moved towards zero."""
+    context_bias: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """[C] in the units of enter_z's result, which it is added to (`context`); empty where there is none."""

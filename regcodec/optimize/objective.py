@@ -72,6 +72,12 @@ class Objective:
         self.medians = _column(entropy.medians / (1 << entropy.z_bits)).to(device)
         self.error_bits = lambda_ * 255**2 / (1 if window.grey else 3)
         """Bits for a squared error of one in one sample on 0..1."""
+        bias = model.rates.bias("synthesis", row)
+        self.rate_bias = () if bias is None else (torch.from_numpy(bias).to(device),)
+        self.context_bias: Tensor | None = None
+        if rate.context_bias.size:
+            bits = model.pack.codec["entropy"]["context"]["layers"][0]["output_bits"]
+            self.context_bias = _column(rate.context_bias / (1 << bits)).to(device)
         unit = 1 << entropy.parameter_bits
         self.thresholds = torch.from_numpy(entropy.thresholds / unit).float().to(device)
         self.offsets = torch.from_numpy(rate.offsets / unit).float().to(device) if rate.offsets.any() else None
@@ -110,7 +116,7 @@ class Objective:
         z_hat = of_u * self.z_step + self.medians
         step = torch.full((1, 1, 1, 1), self.z_step, device=of_u.device)
         of_z = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
-        of_y, y_hat, values = walk_of(self.network)(self.network, self.network.h_s(z_hat), code)
+        of_y, y_hat, values = walk_of(self.network)(self.network, self.network.h_s(z_hat), code, self.context_bias)
         return of_z + of_y, y_hat, values
 
     @torch.no_grad()
@@ -145,7 +151,7 @@ class Objective:
 
     def _synthesis(self, y_hat: Tensor) -> Tensor:
         with torch.autocast(y_hat.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
-            x_hat: Tensor = self.network.g_s(y_hat)
+            x_hat: Tensor = self.network.g_s(y_hat, *self.rate_bias)
         return x_hat.float()
 
     def _code(self, part: Part, v: Tensor, parameters: Tensor, quantize: Quantizer) -> Coded:

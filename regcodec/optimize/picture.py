@@ -80,7 +80,7 @@ class Optimizer:
             if source == tile:
                 continue
             if source not in self._kept:
-                self._kept[source] = self._decoded(*analyse(self.pixels, self.model, source))
+                self._kept[source] = self._decoded(*analyse(self.pixels, self.model, source, self.row))
             theirs = grid.core(source)
             part = theirs.shared(box)
             around[:, *part.slices(box, step)] = self._kept[source][:, *part.slices(theirs, step)]

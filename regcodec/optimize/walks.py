@@ -34,8 +34,11 @@ class Coded(NamedTuple):
 
 Part = Callable[[Tensor], Tensor]
 Code = Callable[[Part, Tensor], Coded]
-Walk = Callable[[LatentCodec, Tensor, Code], tuple[Tensor, Tensor, Tensor]]
-"""network, h_s(z_hat) [1, 2M, H, W], code -> bits, y_hat and values [1, M, H, W]."""
+Walk = Callable[[LatentCodec, Tensor, Code, Tensor | None], tuple[Tensor, Tensor, Tensor]]
+"""network, h_s(z_hat) [1, 2M, H, W], code, bias -> bits, y_hat and values [1, M, H, W].
+
+The bias [1, C, 1, 1] tells a quadtree context the rate.
+"""
 
 
 def walk_of(network: LatentCodec) -> Walk:
@@ -59,12 +62,16 @@ def everything(field: Tensor) -> Tensor:
     return field
 
 
-def one_pass(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+def one_pass(
+    network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     coded = code(everything, first)
     return coded.lengths.sum(), coded.y_hat, coded.values
 
 
-def four_steps(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+def four_steps(
+    network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The quadtree: each step has one position of every 2x2 square in each group of channels."""
     steps: list[Coded] = []
 
@@ -72,11 +79,13 @@ def four_steps(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor,
         steps.append(code(partial(quarter, step=step), own))
         return steps[-1].y_hat
 
-    y_hat = network.context.walk(first, decide)
+    y_hat = network.context.walk(first, decide, bias)
     return torch.stack([coded.lengths.sum() for coded in steps]).sum(), y_hat, whole([coded.values for coded in steps])
 
 
-def in_waves(network: LatentCodec, first: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+def in_waves(
+    network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The masked convolution: positions of a wave do not see each other."""
     bits, values = first.new_zeros(()), first.new_zeros(1, first.shape[1] // 2, *first.shape[2:])
     padded = nn.functional.pad(values, (REACH, REACH, REACH, 0))

@@ -102,7 +102,7 @@ class Posterior(CompressionModel):
 
     def see(self, x: Tensor, quality: Tensor) -> Seen:
         """Return what the analysis says of x at `quality` [B]."""
-        y = self.codec.g_a(x)
+        y = self.codec.analyse(x, quality)
         z = self.codec.h_a(y)
         log_y, log_z = self.head_y(y), self.head_z(z)
         with torch.autocast(x.device.type, enabled=False):
@@ -136,12 +136,14 @@ class Posterior(CompressionModel):
 
         if isinstance(codec, ResContext):
             y_hat = codec.context.walk(
-                first, lambda step, own: code(quarter(seen.y, step), quarter(seen.log_y, step), own)
+                first,
+                lambda step, own: code(quarter(seen.y, step), quarter(seen.log_y, step), own),
+                codec.rate_bias("context", quality),
             )
         else:
             y_hat = code(seen.y, seen.log_y, first)
         with torch.autocast(device, dtype=torch.bfloat16) if bfloat16 else nullcontext():
-            x_hat = codec.g_s(y_hat).float()
+            x_hat = codec.synthesise(y_hat, quality).float()
         return Estimate(x_hat, torch.stack(bits_y).sum(0), bits_z.flatten(1).sum(1))
 
 

@@ -117,13 +117,17 @@ def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) ->
     medians = np.rint(np.ldexp(network.entropy_bottleneck.quantiles[:, 0, 1].double().numpy(), Z_BITS)).astype(np.int64)
     real_medians = np.ldexp(medians, -Z_BITS)
     offset = torch.from_numpy(real_medians).float().view(1, -1, 1, 1)
-    samples = [(network.h_a(network.g_a(image.float() / 255)) - offset).round() + offset for image in images]
+    qualities = range(len(network.lambdas) if network.config.rate_bias else 1)
+    samples = [
+        (network.h_a(network.analyse(image.float() / 255, torch.tensor([quality]))) - offset).round() + offset
+        for image in images
+        for quality in qualities
+    ]
     quantized = quantize_network(network.h_s, samples, fine=fine)
     thresholds = scale_thresholds(PARAMETER_BITS)
     rates = rate_grid(network)
     arrays = {
         **quantized.arrays("layer"),
-        **rates.arrays(Z_BITS, PARAMETER_BITS),
         "medians": medians,
         "thresholds": thresholds,
     }
@@ -133,8 +137,10 @@ def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) ->
         "gain_bits": GAIN_BITS,
         "layers": quantized.specs(),
     }
+    context_bits = 0
     if isinstance(network, ResContext):
         context = quantize_context(network, images)
+        context_bits = context.bits[0][1]
         arrays |= context.arrays("context")
         entropy["context"] = {"input_bits": CONTEXT_BITS, "layers": context.specs()}
     elif isinstance(network, MaskedContextCodec):
@@ -145,6 +151,7 @@ def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) ->
             "feature_bits": context.bits[1][0],
             "layers": context.specs(),
         }
+    arrays |= rates.arrays(Z_BITS, PARAMETER_BITS, context_bits)
     z_steps = np.ldexp(integer_steps(rates.z_steps, Z_BITS), -Z_BITS)
     z_tables = bottleneck_tables(network.entropy_bottleneck, real_medians, z_steps)
     for kind, tables in (("y", gaussian_tables()), ("z", z_tables)):

@@ -4,6 +4,8 @@
     hyper analysis  y [1, M, 4h, 4w] -> z [1, Z, h, w]
     synthesis       y_hat [1, M, h, w] -> x_hat [1, 3, 16h, 16w]
 
+Analysis and synthesis of a network that is told the rate have a second input, rate_bias [1, N, 1, 1].
+
 Weights are in half precision; those of the hyper analysis, whose output is rounded coarsely, and of the branches of
 residual blocks have 8 bits and a scale for each output channel. (With 8 bits the 3x3 layers of PartialBlocks, which are
 not in their branches, cost 0.4 dB on smooth pictures.) Initializers keep the names of CompressAI's state dict
@@ -29,6 +31,7 @@ from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.rounding import coarse_layers, grid
 
 OPSET = 18
+RATE_BIAS = "rate_bias"
 _TRACED = 2  # blocks of the traced example, a side; any other size follows
 
 
@@ -52,8 +55,8 @@ class _Analysis(nn.Module):
         super().__init__()
         self.g_a = plain(network.g_a)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.g_a(x)
+    def forward(self, x: Tensor, *rate_bias: Tensor) -> Tensor:
+        return self.g_a(x, *rate_bias)
 
 
 class _HyperAnalysis(nn.Module):
@@ -70,8 +73,8 @@ class _Synthesis(nn.Module):
         super().__init__()
         self.g_s = plain(network.g_s)
 
-    def forward(self, y_hat: Tensor) -> Tensor:
-        return self.g_s(y_hat)
+    def forward(self, y_hat: Tensor, *rate_bias: Tensor) -> Tensor:
+        return self.g_s(y_hat, *rate_bias)
 
 
 def plain(transform: nn.Sequential) -> nn.Sequential:
@@ -89,16 +92,17 @@ def export_graphs(network: LatentCodec, *, fine: bool = False) -> dict[str, byte
     image = torch.zeros(1, 3, 64 * _TRACED, 64 * (_TRACED + 1))
     latent = torch.zeros(1, M, 4 * _TRACED, 4 * (_TRACED + 1))
     coarse = frozenset() if fine else frozenset(f"{name}.weight" for name in coarse_layers(network))
+    told = (torch.zeros(1, network.config.N, 1, 1),) if network.config.rate_bias else ()
     return {
-        "analysis.onnx": _export(_Analysis(network), image, 64, "x", ["y"], coarse),
-        "hyper_analysis.onnx": _export(_HyperAnalysis(network), latent, 4, "y", ["z"], coarse),
-        "synthesis.onnx": _export(_Synthesis(network), latent, 1, "y_hat", ["x_hat"], coarse),
+        "analysis.onnx": _export(_Analysis(network), (image, *told), 64, "x", ["y"], coarse),
+        "hyper_analysis.onnx": _export(_HyperAnalysis(network), (latent,), 4, "y", ["z"], coarse),
+        "synthesis.onnx": _export(_Synthesis(network), (latent, *told), 1, "y_hat", ["x_hat"], coarse),
     }
 
 
 def _export(
     module: nn.Module,
-    example: Tensor,
+    example: tuple[Tensor, ...],
     multiple: int,
     input_name: str,
     outputs: list[str],
@@ -109,11 +113,11 @@ def _export(
         warnings.simplefilter("ignore")  # the exporter warns about its own future
         program = torch.onnx.export(
             module.eval(),
-            (example,),
+            example,
             dynamo=True,
-            dynamic_shapes=(sides,),
+            dynamic_shapes=(sides, *([({},)] if example[1:] else [])),
             opset_version=OPSET,
-            input_names=[input_name],
+            input_names=[input_name, RATE_BIAS][: len(example)],
             output_names=outputs,
             verbose=False,
         )
@@ -160,9 +164,8 @@ def _clean(model: onnx.ModelProto, coarse: frozenset[str]) -> onnx.ModelProto:
 
 def _interface(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
     channels = value.type.tensor_type.shape.dim[1].dim_value
-    return helper.make_tensor_value_info(
-        value.name, TensorProto.FLOAT, [1, channels, f"{value.name}_height", f"{value.name}_width"]
-    )
+    sides = [1, 1] if value.name == RATE_BIAS else [f"{value.name}_height", f"{value.name}_width"]
+    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, [1, channels, *sides])
 
 
 def _half(name: str, value: npt.NDArray[np.float32]) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:

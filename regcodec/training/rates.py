@@ -1,6 +1,6 @@
 """The rates that a network was trained for, and those between them, as the integers of a pack (`codec.rates`).
 
-Between trained rates the logarithms of gain and step of z and the offsets lie on straight lines over q.
+Between trained rates the logarithms of gain and step of z, the offsets and the biases lie on straight lines over q.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from regcodec.codec.rates import BIAS_BITS
 from regcodec.config import quality_of_lambda
 from regcodec.exact.hyperprior import LARGEST_GAIN
-from regcodec.training.networks.latents import OFFSET_BINS, LatentCodec
+from regcodec.training.networks.latents import OFFSET_BINS, RATE_BIASES, LatentCodec
 from regcodec.training.scales import SCALES
 
 GAIN_BITS = 12
@@ -32,17 +33,24 @@ class RateGrid:
     z_steps: npt.NDArray[np.float64]
     offsets: npt.NDArray[np.float64]
     """[entries, tables of y], in steps."""
+    biases: dict[str, npt.NDArray[np.float64]]
+    """[entries, channels] of each part that is told the rate."""
     declared: dict[str, Any] | None
 
-    def arrays(self, z_bits: int, parameter_bits: int) -> dict[str, npt.NDArray[Any]]:
-        """Return what entropy.npz holds of the rates; nothing for a model of one rate."""
+    def arrays(self, z_bits: int, parameter_bits: int, context_bits: int = 0) -> dict[str, npt.NDArray[Any]]:
+        """Return what entropy.npz holds of the rates; nothing for a model of one rate.
+
+        `context_bits` are those of what the context's bias is added to.
+        """
         if self.declared is None:
             return {}
+        bits = {"analysis": BIAS_BITS, "synthesis": BIAS_BITS, "context": context_bits}
         return {
             "gains": self.gains.astype(np.int32),
             "entries": self.entries.astype(np.uint8),
             "z_steps": integer_steps(self.z_steps, z_bits).astype(np.int32),
             "offsets": np.rint(np.ldexp(self.offsets, parameter_bits)).astype(np.int16),
+            **{f"{part}_bias": _small(np.rint(np.ldexp(bias, bits[part]))) for part, bias in self.biases.items()},
         }
 
 
@@ -53,7 +61,7 @@ def rate_grid(network: LatentCodec) -> RateGrid:
     q = trained[0] + np.arange(rows) / PER_Q
     log_gain = np.interp(q, trained, network.log_gain.detach().double().numpy())
     gains = np.clip(np.rint(np.ldexp(np.exp(log_gain), GAIN_BITS)), 1, LARGEST_GAIN).astype(np.int64)
-    learned = network.config.hyper_step or network.config.offsets
+    learned = network.config.hyper_step or network.config.offsets or network.config.rate_bias
     entries = np.rint(np.arange(rows) * ENTRIES_PER_Q / PER_Q).astype(np.int64) if learned else np.zeros(rows, int)
     centres = trained[0] + np.arange(entries[-1] + 1) / ENTRIES_PER_Q
     return RateGrid(
@@ -61,6 +69,7 @@ def rate_grid(network: LatentCodec) -> RateGrid:
         entries,
         _steps(network, trained, centres),
         _offsets(network, trained, centres),
+        _biases(network, trained, centres),
         {"first": float(trained[0]), "per_q": PER_Q} if rows > 1 or learned else None,
     )
 
@@ -80,5 +89,28 @@ def _offsets(network: LatentCodec, trained: npt.NDArray[Any], centres: npt.NDArr
     if not network.config.offsets:
         return np.zeros((len(centres), len(SCALES)))
     bins = network.offset_bins().detach().double().numpy()
-    rows = np.stack([np.interp(centres, trained, column) for column in bins.T], axis=1)
+    rows = _between(trained, centres, bins)
     return np.repeat(np.minimum(rows, 0.5), len(SCALES) // OFFSET_BINS, axis=1)
+
+
+def _biases(
+    network: LatentCodec, trained: npt.NDArray[Any], centres: npt.NDArray[Any]
+) -> dict[str, npt.NDArray[np.float64]]:
+    known = dict(network.named_parameters())
+    return {
+        name.removeprefix("rate_bias_"): _between(trained, centres, known[name].detach().double().numpy())
+        for name in RATE_BIASES
+        if name in known
+    }
+
+
+def _between(
+    trained: npt.NDArray[Any], centres: npt.NDArray[Any], values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return [centres, K] on straight lines between `values` [trained, K]."""
+    return np.stack([np.interp(centres, trained, column) for column in values.T], axis=1)
+
+
+def _small(values: npt.NDArray[np.float64]) -> npt.NDArray[np.signedinteger[Any]]:
+    """Return whole numbers in 16 bits if they fit, else in 32."""
+    return values.astype(np.int16 if np.abs(values).max(initial=0) < 1 << 15 else np.int32)

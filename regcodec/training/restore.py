@@ -3,7 +3,7 @@
 pack                              network
 analysis, synthesis weights       g_a, h_a, g_s; beta and gamma through the inverse of their reparametrisation
 integer layers / 2^bits           h_s, context
-bottleneck.npz                    entropy_bottleneck, log_z_step, offsets
+bottleneck.npz                    entropy_bottleneck, log_z_step, offsets, what tells the network the rate
 quality table                     lambdas, log_gain
 """
 
@@ -28,10 +28,13 @@ from regcodec.exact.context import ExactContext
 from regcodec.exact.layers import IntegerLayer
 from regcodec.training.graphs import graph_weights
 from regcodec.training.networks.autoregressive import MaskedContextCodec
-from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.networks.registry import build_network
 from regcodec.training.networks.res_context import ResContext
 from regcodec.training.quantize import context_layers, convolutions, real_weights, share_weights
+
+STORED = tuple(name for name in RATE_PARAMETERS if name != "log_gain")
+"""What bottleneck.npz has besides the factorized prior."""
 
 
 @torch.no_grad()
@@ -80,9 +83,9 @@ def _put_masked_back(network: MaskedContextCodec, layer: IntegerLayer, spec: dic
 
 
 def bottleneck_member(network: LatentCodec) -> bytes:
-    """Return what the tables do not keep: the factorized prior, and steps of z and offsets of the trained rates."""
+    """Return what the tables do not keep: the factorized prior, and what there is one of for each trained rate."""
     values = {f"entropy_bottleneck.{name}": p for name, p in network.entropy_bottleneck.named_parameters()}
-    values |= {name: p for name, p in network.named_parameters() if name in ("log_z_step", "offsets")}
+    values |= {name: p for name, p in network.named_parameters() if name in STORED}
     buffer = io.BytesIO()
     np.savez(buffer, **{name: p.detach().numpy() for name, p in values.items()})
     return buffer.getvalue()
@@ -96,7 +99,7 @@ def _bottleneck_state(pack: Pack) -> dict[str, Tensor]:
 
 def _own_name(stored: str) -> str:
     """Return the name in the network's state; packs of one step of z have the prior's parameters alone."""
-    whole = stored.startswith("entropy_bottleneck.") or stored in ("log_z_step", "offsets")
+    whole = stored.startswith("entropy_bottleneck.") or stored in STORED
     return stored if whole else f"entropy_bottleneck.{stored}"
 
 

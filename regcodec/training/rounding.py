@@ -2,9 +2,10 @@
 
     error of a layer = tr (W - Q) C (W - Q)^T        C [K, K]: second moments of what the layer reads, K = I * k * k
 
-g_s is given y without quantization. Networks in float32 on the CPU; for `training.export` and `training.graphs` alone.
-Source: Frantar et al. 2022, "GPTQ" (the order of the columns is the natural one). Nearest rounding of the first layer
-of h_a cost smooth pictures up to 3 % of their bits: there one channel of y is a hundred times as large as the others.
+g_s is given y without quantization, and the rates take turns over the images. Networks in float32 on the CPU; for
+`training.export` and `training.graphs` alone. Source: Frantar et al. 2022, "GPTQ" (the order of the columns is the
+natural one). Nearest rounding of the first layer of h_a cost smooth pictures up to 3 % of their bits: there one channel
+of y is a hundred times as large as the others.
 """
 
 from __future__ import annotations
@@ -70,10 +71,11 @@ def _moments(
         layer.register_forward_pre_hook(lambda layer, inputs, name=name: remember(name, layer, inputs[0]))
         for name, layer in layers.items()
     ]
-    for image in images:
-        y = network.g_a(image.float() / 255)
+    for place, image in enumerate(images):
+        quality = torch.tensor([place % len(network.lambdas)])
+        y = network.analyse(image.float() / 255, quality)
         network.h_a(y)
-        network.g_s(y)
+        network.synthesise(y, quality)
     for hook in hooks:
         hook.remove()
     return {name: moment.numpy() for name, moment in moments.items()}

@@ -72,7 +72,8 @@ def context_of(seed: int = 0, blocks: int = 2) -> ExactContext:
 
 
 def rate_of(gain: int) -> Rate:
-    return Rate(gain=gain, z_step=37, z_tables=0, offsets=np.arange(41) * 50)
+    bias = np.array([0, 7, -30_000, 1 << 30, 900, -1])
+    return Rate(gain=gain, z_step=37, z_tables=0, offsets=np.arange(41) * 50, context_bias=bias)
 
 
 RATE = rate_of(5000)

@@ -52,14 +52,14 @@ def objective_of(
     row = model.rates.row(quality)
     optimizer = Optimizer(pixels, model, row, model.rates.lambda_of(row), LEVELS[4], None)
     objective = Objective(optimizer.network, model, row, optimizer.lambda_, optimizer._window(0), bfloat16=bfloat16)
-    z, y = analyse(pixels, model, 0)
+    z, y = analyse(pixels, model, 0, row)
     return objective, *objective.start(torch.from_numpy(y), torch.from_numpy(z))
 
 
 @pytest.mark.parametrize("quality", [1.0, 4.5, 8.0])
 def test_torch_walks_a_res_context_as_the_exact_path_does(model: Model, photo: np.ndarray, quality: float) -> None:
     row = model.rates.row(quality)
-    z, y = analyse(photo, model, 0)
+    z, y = analyse(photo, model, 0, row)
     objective, v, u = objective_of(model, photo, quality)
     z_symbols, y_symbols, _ = code_latents(z, y, model, row, Stopwatch())
     assert np.array_equal(u.round()[0].numpy(), z_symbols)

@@ -42,7 +42,7 @@ PICTURES = (
 def objective_of(pixels: np.ndarray, model: Model, row: int) -> tuple[Objective, torch.Tensor, torch.Tensor]:
     """Return the objective of a picture of one tile and the plain pass's v and u."""
     optimizer = Optimizer(pixels, model, row, model.rates.lambda_of(row), LEVELS[4], None)
-    z, y = analyse(pixels, model, 0)
+    z, y = analyse(pixels, model, 0, row)
     window = optimizer._window(0)
     objective = Objective(optimizer.network, model, row, optimizer.lambda_, window, bfloat16=False)
     return objective, *objective.start(torch.from_numpy(y), torch.from_numpy(z))
@@ -85,7 +85,7 @@ def test_torch_and_the_exact_path_agree_on_symbols_rate_and_pixels(model: Model,
     objective, v, u = objective_of(pixels, model, row)
     with torch.no_grad():
         walked = objective(v, u, nearest, rounded)
-    z, y = analyse(pixels, model, 0)
+    z, y = analyse(pixels, model, 0, row)
     z_symbols, y_symbols, _ = code_latents(z, y, model, row, Stopwatch())
     bits = model.z_tables.ideal_bits(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row))
     means = np.zeros(y.shape)
@@ -136,7 +136,7 @@ def test_offsets_and_steps_of_z_are_those_of_the_decoder(model: Model, monkeypat
     monkeypatch.setattr(objective, "squared_error", lambda y_hat: seen.append(y_hat) or y_hat.sum())
     with torch.no_grad():
         objective(v, u, nearest, rounded)
-    z_symbols, y_symbols, _ = code_latents(*analyse(pixels, moved, 0), moved, row, Stopwatch())
+    z_symbols, y_symbols, _ = code_latents(*analyse(pixels, moved, 0, row), moved, row, Stopwatch())
     assert np.array_equal(u.round()[0].numpy(), z_symbols)
     differences = np.abs(seen[0][0].numpy() - moved.y_hat(z_symbols, y_symbols, row))
     assert (differences > 0.01).sum() <= 2  # of 768: a value half-way between symbols may fall on either side

@@ -22,11 +22,12 @@ from regcodec import encode
 from regcodec.bitstream.container import read_rgc
 from regcodec.cli.sizes import SIZE
 from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import encode_pixels
+from regcodec.codec.encoder import KeptLatents, analyse, encode_pixels
 from regcodec.codec.model import Model
+from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target, encode_to_target, first_reaching
 from regcodec.config import lambda_of_quality, quality_of_lambda
-from regcodec.errors import UsageError
+from regcodec.errors import DamagedFileError, UsageError
 from regcodec.evaluation.metrics import psnr
 from regcodec.training.export import export_checkpoint
 from regcodec.training.initial import load_network
@@ -41,19 +42,23 @@ from tests.training.test_res import SMALL
 
 RATES = (0.0018, 0.0067, 0.025)
 OFFSET, STEPS = 0.2, (1.5, 1.0, 0.75)
+BIASES = {"analysis": 0.05, "synthesis": 0.05, "context": 0.5}
 
 
 @pytest.fixture(scope="module")
 def pack(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A res-context pack with a grid of rates, steps of z and offsets far from those a short run would find."""
+    """A res-context pack with a grid of rates; steps of z, offsets and biases far from those a short run would find."""
     folder, silent = tmp_path_factory.mktemp("rates"), Console(quiet=True)
-    network = replace(SMALL["res-context"], offsets=True, hyper_step=True)
+    network = replace(SMALL["res-context"], offsets=True, hyper_step=True, rate_bias=True)
     config = replace(TINY, network=network, lambdas=RATES, steps=40, lr=1e-3, start="pca", balance="mgda", ema=0.0)
     paths = RunPaths(run=folder / "run", data=photos, val=None, cache=photos.parent / "cache")
     checkpoint = train(config, paths, device="cpu", console=silent)
     state = torch.load(checkpoint, weights_only=True)
     state["task"]["network.offsets"].fill_(OFFSET)
     state["task"]["network.log_z_step"].copy_(torch.tensor(STEPS).log())
+    for name, largest in BIASES.items():
+        bias = state["task"][f"network.rate_bias_{name}"]
+        bias.copy_(torch.linspace(-largest, largest, len(RATES))[:, None] * torch.linspace(-1, 1, bias.shape[1]))
     torch.save(state, checkpoint)
     export_checkpoint(checkpoint, folder / "all.rgm", force=False, console=silent)
     return folder / "all.rgm"
@@ -213,3 +218,52 @@ def test_on_a_nearly_straight_curve_the_search_takes_five_trials_at_most() -> No
             found = first_reaching(value, len(curve), wanted, start=400, slope=0.003)
             assert found == np.flatnonzero(curve >= wanted)[0]
             assert value.call_count <= 5
+
+
+def test_rows_of_one_coarse_entry_share_their_analysis_and_others_do_not(every: Model) -> None:
+    pixels, latents = render(14, 64, 64), KeptLatents(render(14, 64, 64), every, Stopwatch())
+    first, near, far = (every.rates.row(q) for q in (1.0, 1.02, 4.0))
+    (of_first,), (of_near,), (of_far,) = (list(latents.at(row)) for row in (first, near, far))
+    assert of_near[1] is of_first[1]
+    assert not np.allclose(of_far[1], of_first[1], atol=1e-3)
+    np.testing.assert_array_equal(of_far[1], analyse(pixels, every, 0, far)[1])
+
+
+@pytest.mark.parametrize("part", ["analysis", "synthesis", "context"])
+def test_a_decoder_that_is_not_told_the_rate_gives_another_picture(every: Model, part: str) -> None:
+    pixels = render(14, 64, 64)
+    untold = replace(
+        every, rates=replace(every.rates, biases={**every.rates.biases, part: 0 * every.rates.biases[part]})
+    )
+    told_file, untold_file = (encode_pixels(pixels, model, 1.0) for model in (every, untold))
+    if part == "synthesis":
+        assert told_file == untold_file
+        assert not np.array_equal(decode_pixels(told_file, every), decode_pixels(told_file, untold))
+    else:
+        assert told_file != untold_file
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"context": np.zeros((17, 11), np.int64)},
+        {"analysis": np.zeros((16, 24), np.int64)},
+        {"synthesis": np.full((17, 24), 1 << 31)},
+    ],
+)
+def test_biases_that_do_not_fit_the_rates_or_the_context_are_refused(every: Model, change: dict) -> None:
+    assert {name: bias.shape for name, bias in every.rates.biases.items()} == {
+        "analysis": (17, 24), "synthesis": (17, 24), "context": (17, 12),
+    }  # fmt: skip
+    with pytest.raises(DamagedFileError, match="quality table is not well formed"):
+        replace(every, rates=replace(every.rates, biases={**every.rates.biases, **change}))._validate()
+
+
+@pytest.mark.parametrize("part", ["analysis", "synthesis"])
+def test_a_graph_that_is_told_less_or_more_than_its_tables_is_refused(every: Model, part: str) -> None:
+    biases = dict(every.rates.biases)
+    biases[part] = biases[part][:, :-1]
+    for changed in (biases, {name: bias for name, bias in biases.items() if name != part}):
+        model = replace(every, rates=replace(every.rates, biases=changed))
+        with pytest.raises(DamagedFileError, match="does not fit its tables"):
+            decode_pixels(encode_pixels(render(14, 64, 64), model, 1.0), model)

@@ -42,6 +42,8 @@ SMALL = {
     "res-hyper": NetworkConfig(arch="res-hyper", N=24, M=16, Z=8, blocks_a=1, blocks_s=1),
     "res-context": NetworkConfig(arch="res-context", N=24, M=16, Z=8, blocks_a=1, blocks_s=1, context=12, blocks_c=1),
 }
+SMALL["told"] = replace(SMALL["res-context"], rate_bias=True)
+KINDS = (*ARCHS, "told")
 REGULARIZED = RegularizerConfig(name="source-entropy", ratio=0.1)
 
 
@@ -50,7 +52,7 @@ def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tu
     """Checkpoint and pack of a short regularized run of each architecture, from the linear start."""
     folder, silent = tmp_path_factory.mktemp("res"), Console(quiet=True)
     pairs = {}
-    for arch in ARCHS:
+    for arch in KINDS:
         config = replace(TINY, network=SMALL[arch], steps=60, lr=1e-3, start="pca", regularizer=REGULARIZED)
         paths = RunPaths(run=folder / arch, data=photos, val=None, cache=photos.parent / "cache")
         checkpoint = train(config, paths, device="cpu", console=silent)
@@ -59,12 +61,12 @@ def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tu
     return pairs
 
 
-@pytest.fixture(scope="module", params=ARCHS)
+@pytest.fixture(scope="module", params=KINDS)
 def checkpoint(request: pytest.FixtureRequest, made: dict[str, tuple[Path, Path]]) -> Path:
     return made[request.param][0]
 
 
-@pytest.fixture(scope="module", params=ARCHS)
+@pytest.fixture(scope="module", params=KINDS)
 def pack(request: pytest.FixtureRequest, made: dict[str, tuple[Path, Path]]) -> Path:
     return made[request.param][1]
 
@@ -88,12 +90,16 @@ def test_integers_cost_less_than_a_third_of_a_percent(pack: Path) -> None:
 def test_a_pack_read_back_gives_the_same_output_within_1e_4(pack: Path) -> None:
     network, model = load_network(pack), Model.open(pack, threads=1)
     x = torch.rand(1, 3, 128, 64, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        y = network.g_a(x)
-        coded_y, coded_z = model.transforms.analysis(x.numpy())
-        np.testing.assert_allclose(y[0], coded_y, atol=1e-4)
-        np.testing.assert_allclose(network.h_a(y)[0], coded_z, atol=1e-4)
-        np.testing.assert_allclose(network.g_s(y), model.transforms.synthesis(y[0].numpy()), atol=1e-4)
+    for place, q in enumerate(model.qualities):
+        quality, row = torch.tensor([place]), model.rates.row(q)
+        biases = {part: model.rates.bias(part, row) for part in ("analysis", "synthesis")}
+        with torch.no_grad():
+            y = network.analyse(x, quality)
+            coded_y, coded_z = model.transforms.analysis(x.numpy(), rate_bias=biases["analysis"])
+            np.testing.assert_allclose(y[0], coded_y, atol=1e-4)
+            np.testing.assert_allclose(network.h_a(y)[0], coded_z, atol=1e-4)
+            shown = model.transforms.synthesis(y[0].numpy(), biases["synthesis"])
+            np.testing.assert_allclose(network.synthesise(y, quality), shown, atol=1e-4)
 
 
 def test_the_float_network_and_the_integers_agree_on_rate_and_picture(pack: Path) -> None:
@@ -117,6 +123,38 @@ def test_one_thread_and_two_decode_the_same_symbols(pack: Path) -> None:
     one, two = (decode_symbols(read_rgc(data), Model.open(pack, threads=n), Stopwatch()) for n in (1, 2))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_network_that_is_told_the_rate_begins_as_one_that_is_not_and_can_go_on_from_it() -> None:
+    torch.manual_seed(0)
+    plain, told = (build_network(SMALL[kind], (0.0067, 0.013)) for kind in ("res-context", "told"))
+    left = told.load_state_dict(plain.state_dict(), strict=False)
+    assert left.missing_keys == ["rate_bias_analysis", "rate_bias_synthesis", "rate_bias_context"]
+    x, quality = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+    for network in (plain, told):
+        torch.nn.init.normal_(network.context.leave[2].weight, std=0.1, generator=torch.Generator().manual_seed(2))
+    a, b = (network(x, quality) for network in (plain, told))
+    assert torch.equal(a.x_hat, b.x_hat)
+    assert torch.equal(a.bits, b.bits)
+
+
+@pytest.mark.parametrize("part", ["analysis", "synthesis", "context"])
+def test_every_part_is_told_the_rate_of_its_own_picture(part: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(SMALL["told"], (0.0067, 0.013))
+    for block in (*network.g_a[2:-1], *network.g_s[1:-2]):
+        torch.nn.init.normal_(block.branch[2].weight, std=0.3)
+    torch.nn.init.normal_(network.context.leave[2].weight, std=0.1)
+    x, quality = torch.rand(1, 3, 64, 64).repeat(2, 1, 1, 1), torch.tensor([0, 1])
+    network.log_gain.data.zero_()
+    with torch.no_grad():
+        before = network(x, quality)
+        getattr(network, f"rate_bias_{part}")[1] = 0.5
+        after = network(x, quality)
+    assert torch.equal(before.x_hat[0], after.x_hat[0])
+    assert torch.equal(before.bits[0], after.bits[0])
+    changed = after.bits if part == "context" else after.x_hat
+    assert not torch.equal((before.bits if part == "context" else before.x_hat)[1], changed[1])
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -214,6 +252,7 @@ def test_sizes_are_networks_and_small_ones_are_smaller() -> None:
         ({"arch": "res-hyper", "width": 30}, "multiples of 4"),
         ({"arch": "res-hyper", "context_width": 8}, "go together"),
         ({"context_width": 8}, "go together"),
+        ({"rate_bias": True}, "--rate-bias is for res-hyper and res-context, not for hyperprior"),
     ],
 )
 def test_networks_that_make_no_sense_are_refused(options: dict, sentence: str) -> None:

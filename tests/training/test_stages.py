@@ -30,3 +30,4 @@ def test_the_stages_follow_each_other_to_a_pack_of_all_rates(photos: Path, tmp_p
     last = rehearse("res-context-all.toml", tmp_path / "all", photos, "--init", str(second))
     rates = Model.open(last / "all.rgm").rates
     assert (len(rates.qualities), len(rates.z_steps), rates.trained) == (701, 29, tuple(range(1, 9)))
+    assert set(rates.biases) == {"analysis", "synthesis", "context"}

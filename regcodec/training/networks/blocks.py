@@ -2,7 +2,7 @@
 
     PartialBlock   x [B,C,h,w] --3x3 on the first C/4--> 1x1 to 2C --leaky ReLU--> 1x1 to C --> + x
     DepthBlock     x [B,C,h,w] --depthwise 3x3---------> 1x1 to 2C --leaky ReLU--> 1x1 to C --> + x
-    Stream         the layers of a transform, in float32 but for the branches of its PartialBlocks
+    Stream         the layers of a transform, in float32 but for the branches of its PartialBlocks; a bias for the rate
 
 Sources: FasterNet's PConv block (Chen et al. 2023; papers/gap.txt, section IV-A, reference 85) and the depthwise
 residual block of DCVC-DC. The last layer of a branch begins at zero, so that a block begins as the identity.
@@ -34,13 +34,18 @@ class Stream(nn.Sequential):
     comes in and goes out, pixels and latents of large means, would lose more to bfloat16 than to quantization.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the result; `bias` [B, C, 1, 1] is added where the blocks begin."""
         device = x.device.type
-        if not torch.is_autocast_enabled(device):
-            return super().forward(x)
+        autocast = torch.is_autocast_enabled(device)
         for layer in self:
-            low = isinstance(layer, PartialBlock)
-            with torch.autocast(device, dtype=torch.get_autocast_dtype(device), enabled=low):
+            block = isinstance(layer, PartialBlock)
+            if block and bias is not None:
+                x, bias = x + bias, None
+            if not autocast:
+                x = layer(x)
+                continue
+            with torch.autocast(device, dtype=torch.get_autocast_dtype(device), enabled=block):
                 x = layer(x.float())
         return x
 

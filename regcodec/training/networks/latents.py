@@ -33,7 +33,9 @@ from regcodec.config import NetworkConfig
 from regcodec.training.networks.estimate import Estimate
 from regcodec.training.scales import SCALES
 
-RATE_PARAMETERS = ("log_gain", "log_z_step", "offsets")
+RATE_BIASES = ("rate_bias_analysis", "rate_bias_synthesis", "rate_bias_context")
+"""What tells the parts of a res-* network the rate, [Q, channels]."""
+RATE_PARAMETERS = ("log_gain", "log_z_step", "offsets", *RATE_BIASES)
 """What there is one of for each rate."""
 OFFSET_BINS = 32  # of the scales, which have a table each
 FIRST_OFFSET = 0.02
@@ -71,14 +73,22 @@ class LatentCodec(CompressionModel):
 
         surrogate: "noise" and "mixed" as in `config.TrainConfig`; "round" is what the codec does.
         """
-        y = self.g_a(x)
+        y = self.analyse(x, quality)
         z = self.h_a(y)
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
             z_hat, z_likelihood = self._code_z(z, quality, surrogate)
         y_hat, y_likelihood = self._code_y(y, self.h_s(z_hat), quality, surrogate)
-        x_hat = self.g_s(y_hat).float()
+        x_hat = self.synthesise(y_hat, quality).float()
         return Estimate(x_hat, _bits(y_likelihood), _bits(z_likelihood))
+
+    def analyse(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Return y of `x` [B, 3, H, W]; `quality` [B] matters to networks that are told the rate."""
+        return self.g_a(x)
+
+    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+        """Return x_hat of `y_hat` [B, M, H/16, W/16], likewise."""
+        return self.g_s(y_hat)
 
     def _code_z(self, z: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
         medians = self.entropy_bottleneck.quantiles[:, 0, 1].detach().view(1, -1, 1, 1)

@@ -1,7 +1,7 @@
 """Res-context: res-hyper with a quadtree context over channels and space, in four steps (DCVC-DC; papers/gap.txt IV-A).
 
     p = h_s(z_hat) [B,2M,H/16,W/16]: scales, means; all there is in step 0
-    e = enter_z(p) [B,C,..], once
+    e = enter_z(p) [B,C,..], once; and the rate's bias [B,C,1,1] where there is one
     step s = 1..3:   a = e + enter_y[s](y_hat of the steps before, zero elsewhere)
                      a --blocks_c x DepthBlock (shared by the steps)--> leave[s] --> added to p
 
@@ -38,12 +38,15 @@ class Context(nn.Module):
         """Return what a step from 1 to 3 adds to the parameters, [B, 2M, ...]."""
         return self.leave[step - 1](self.blocks(entered + self.enter_y[step - 1](y_hat)))
 
-    def walk(self, parameters: Tensor, code: Callable[[int, Tensor], Tensor]) -> Tensor:
+    def walk(self, parameters: Tensor, code: Callable[[int, Tensor], Tensor], bias: Tensor | None = None) -> Tensor:
         """Return y_hat [B, M, ...], decided quarter by quarter: code(step, that quarter's parameters) of each step.
 
-        `parameters` [B, 2M, ...] are the scales and means of h_s, those of a quarter [B, 2M, half, half].
+        `parameters` [B, 2M, ...] are the scales and means of h_s, those of a quarter [B, 2M, half, half]; `bias`
+        [B, C, 1, 1] is the rate's.
         """
         entered = self.enter_z(parameters)
+        if bias is not None:
+            entered = entered + bias
         y_hat: list[Tensor] = []
         for step in range(GROUPS):
             own = quarter_of_parameters(parameters, step)
@@ -74,7 +77,7 @@ class ResContext(ResHyper):
                 decoded = symbols + mean - self.shift(symbols.detach(), scale, quality)
                 return (noisy if surrogate == "noise" else decoded) / gain
 
-        y_hat = self.context.walk(parameters, code)
+        y_hat = self.context.walk(parameters, code, self.rate_bias("context", quality))
         with torch.autocast(device, enabled=False):
             coded, scales, means = (torch.cat(parts, 1) for parts in zip(*steps, strict=True))
             likelihood = self.gaussian_conditional._likelihood(coded, scales, means)

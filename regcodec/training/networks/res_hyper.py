@@ -7,19 +7,23 @@
 
     y --3x3, 5x5 /2, 5x5 /2--> z [B,Z,H/64,W/64]        z_hat --5x5 x2, 5x5 x2, 3x3--> scales, means [B,2M,H/16,W/16]
 
+Where the configuration asks for it (`rate_bias`), g_a and g_s are told the rate: a bias for each quality, [Q, N], is
+added where their blocks begin. A branch is not linear, so that it can do another thing at each rate.
+
 One resolution and one kind of block: on a CPU and on a GPU alike, time goes to memory and calls rather than to products
 (research/sota.md, A4). h_s is made of layers that `exact` has. The coding of z and y is drawn in `latents.py`.
 """
 
 from __future__ import annotations
 
+import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
-from torch import nn
+from torch import Tensor, nn
 
 from regcodec.codec.tiles import Tiling
 from regcodec.config import NetworkConfig
 from regcodec.training.networks.blocks import PartialBlock, Stream
-from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.latents import RATE_BIASES, LatentCodec
 
 BLOCK = 8  # pixels a side that one position of the trunk stands for
 
@@ -62,6 +66,23 @@ class ResHyper(LatentCodec):
             nn.Conv2d(Z, 2 * M, 3, padding=1),
         )
         self.add_rates(config, lambdas)
+        if config.rate_bias:
+            for name, channels in zip(RATE_BIASES, (N, N, config.context), strict=True):
+                if channels:
+                    setattr(self, name, nn.Parameter(torch.zeros(len(lambdas), channels)))
+
+    def analyse(self, x: Tensor, quality: Tensor) -> Tensor:
+        return self.g_a(x, self.rate_bias("analysis", quality))
+
+    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+        return self.g_s(y_hat, self.rate_bias("synthesis", quality))
+
+    def rate_bias(self, part: str, quality: Tensor) -> Tensor | None:
+        """Return what tells a part the rate, [B, C, 1, 1]; None for a network that is not told."""
+        if not self.config.rate_bias:
+            return None
+        biases: Tensor = getattr(self, f"rate_bias_{part}")
+        return biases[quality][:, :, None, None]
 
 
 def _rounded_up(reach: int, multiple: int) -> int:
