@@ -96,6 +96,8 @@ class NetworkConfig:
             raise UsageError(f"--arch {self.arch} needs --size, or widths that are multiples of 4 and a --hyper-width.")
         if self.rate_bias and not self.arch.startswith("res-"):
             raise UsageError(f"--rate-bias is for res-hyper and res-context, not for {self.arch}.")
+        if self.rate_bias and not (self.blocks_a and self.blocks_s):
+            raise UsageError("--rate-bias needs residual blocks in analysis and synthesis: what it is for.")
         if (self.arch == "res-context") != (self.context > 0):
             raise UsageError("--arch res-context and --context-width go together: give both (or --size) or neither.")
 

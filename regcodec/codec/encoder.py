@@ -72,7 +72,7 @@ class KeptLatents:
 
     def at(self, row: int) -> Iterator[tuple[Latent, Latent]]:
         """Return z and y of each tile at a row."""
-        key = self.model.rates.latents_of(row)
+        key = self.model.rates.analysis_of(row)
         if self._tiles[0] != key:
             self._tiles = key, list(latents_of(self.pixels, self.model, row, self.clock))
         return iter(self._tiles[1])

@@ -107,7 +107,7 @@ class Rates:
         bias: npt.NDArray[np.float32] = np.ldexp(self.biases[part][self._entry(row)], -BIAS_BITS).astype(np.float32)
         return bias[None, :, None, None]
 
-    def latents_of(self, row: int) -> int:
+    def analysis_of(self, row: int) -> int:
         """Return what rows share whose y and z are the same: all do, but for an analysis that is told the rate."""
         return int(self.entries[row]) if "analysis" in self.biases else 0
 

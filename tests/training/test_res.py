@@ -253,6 +253,7 @@ def test_sizes_are_networks_and_small_ones_are_smaller() -> None:
         ({"arch": "res-hyper", "context_width": 8}, "go together"),
         ({"context_width": 8}, "go together"),
         ({"rate_bias": True}, "--rate-bias is for res-hyper and res-context, not for hyperprior"),
+        ({"arch": "res-hyper", "blocks_synthesis": 0, "rate_bias": True}, "needs residual blocks"),
     ],
 )
 def test_networks_that_make_no_sense_are_refused(options: dict, sentence: str) -> None:
