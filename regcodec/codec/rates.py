@@ -25,7 +25,7 @@ from regcodec.exact.hyperprior import LARGEST_GAIN, LARGEST_Z_STEP
 from regcodec.exact.rate import Rate
 
 MOST_ROWS = 1 << 16
-BIAS_BITS = 14
+BIAS_BITS = 16
 """Of analysis_bias and synthesis_bias after the binary point."""
 LARGEST_BIAS = 1 << 31
 
