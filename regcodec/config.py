@@ -107,7 +107,7 @@ class NetworkConfig:
         return replace(self, arch=arch, context=0, blocks_c=0)
 
     def plain(self) -> NetworkConfig:
-        """Return the network without what post-training for all rates adds."""
+        """Return the network without what it learns for each rate but the gains."""
         return replace(self, offsets=False, hyper_step=False, rate_bias=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -244,7 +244,7 @@ class TrainConfig:
         if tuple(sorted(set(self.lambdas))) != tuple(self.lambdas):
             raise UsageError("--rates: name each lambda once, in rising order.")
         if not 0 < self.lambda_factor < 100:
-            raise UsageError("--lambda-factor must be above 0 (1: train with the lambdas as they are).")
+            raise UsageError("--lambda-factor must be above 0 and below 100 (1: train with the lambdas as they are).")
         if len(self.regularizer.alpha) not in (0, 1, len(self.lambdas)):
             raise UsageError(f"--alpha takes one value or {len(self.lambdas)}, one for each lambda.")
         for flag, value, allowed in (

@@ -68,14 +68,17 @@ class KeptLatents:
     clock: Stopwatch
 
     def __post_init__(self) -> None:
-        self._tiles: tuple[int, list[tuple[Latent, Latent]]] = (-1, [])
+        self._analysis = -1
+        self._tiles: list[tuple[Latent, Latent]] = []
 
     def at(self, row: int) -> Iterator[tuple[Latent, Latent]]:
         """Return z and y of each tile at a row."""
-        key = self.model.rates.analysis_of(row)
-        if self._tiles[0] != key:
-            self._tiles = key, list(latents_of(self.pixels, self.model, row, self.clock))
-        return iter(self._tiles[1])
+        wanted = self.model.rates.analysis_of(row)
+        if self._analysis != wanted:
+            self._tiles = []  # not beside the new ones in memory
+            self._tiles = list(latents_of(self.pixels, self.model, row, self.clock))
+            self._analysis = wanted
+        return iter(self._tiles)
 
 
 def file_bytes(

@@ -19,7 +19,7 @@ from regcodec.coding.tables import FrequencyTables
 from regcodec.errors import DamagedFileError, naming
 from regcodec.exact.autoregressive import ExactAutoregressive, MaskedContext
 from regcodec.exact.context import ContextNetwork, ExactContext
-from regcodec.exact.hyperprior import ExactHyperprior, Step
+from regcodec.exact.hyperprior import MOST_BITS, ExactHyperprior, Step
 from regcodec.exact.layers import IntegerLayer
 
 ARCHITECTURES = ("hyperprior", "autoregressive", "attention", "res-hyper", "res-context")
@@ -123,9 +123,17 @@ class Model:
             y_tables=len(self.y_tables),
             z_tables=len(self.z_tables),
             parameter_bits=self.entropy.parameter_bits,
-            context=self.entropy.context.width if isinstance(self.entropy, ExactContext) else 0,
+            bias_widths=self._bias_widths(),
         )
         self.tiling.validate(self.stride)
+
+    def _bias_widths(self) -> dict[str, int]:
+        """Return the channels of each part that is told the rate."""
+        network = self.pack.codec["network"]
+        if not network.get("rate_bias"):
+            return {}
+        widths = {"analysis": network["N"], "synthesis": network["N"]}
+        return {**widths, "context": self.entropy.context.width} if isinstance(self.entropy, ExactContext) else widths
 
 
 def _assemble(pack: Pack, threads: int | None) -> Model:
@@ -168,6 +176,8 @@ def _layers(arrays: dict[str, npt.NDArray[Any]], name: str, specs: list[dict[str
 def _layer(arrays: dict[str, npt.NDArray[Any]], name: str, spec: dict[str, Any]) -> IntegerLayer:
     if spec["kind"] not in ("conv", "deconv", "depthwise", "subpel"):
         raise ValueError(f"layer kind {spec['kind']!r}")
+    if not all(type(spec[key]) is int and 0 <= spec[key] <= MOST_BITS for key in ("input_bits", "output_bits")):
+        raise ValueError(f"layer of {spec['input_bits']!r} and {spec['output_bits']!r} bits")
     return IntegerLayer(
         kind=spec["kind"],
         weight=arrays[f"{name}_weight"],

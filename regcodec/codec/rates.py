@@ -117,8 +117,8 @@ class Rates:
             raise DamagedFileError(f"the file names quality row {row}; pack {self.name} has {len(self.gains)}.")
         return int(self.entries[row])
 
-    def validate(self, *, y_tables: int, z_tables: int, parameter_bits: int, context: int) -> None:
-        """Raise `DamagedFileError` unless every row is usable; a context's trunk has `context` channels."""
+    def validate(self, *, y_tables: int, z_tables: int, parameter_bits: int, bias_widths: dict[str, int]) -> None:
+        """Raise `DamagedFileError` unless every row is usable; `bias_widths` are channels of the parts told."""
         rows, coarse = len(self.gains), len(self.z_steps)
         well_formed = (
             1 <= rows <= MOST_ROWS
@@ -131,8 +131,8 @@ class Rates:
             and bool(((self.z_steps >= 1) & (self.z_steps <= LARGEST_Z_STEP)).all())
             and bool(((self.offsets >= 0) & (self.offsets < 1 << parameter_bits)).all())
             and bool((np.diff(self._grid) > 0).all())
-            and all(len(bias) == coarse and (np.abs(bias) < LARGEST_BIAS).all() for bias in self.biases.values())
-            and ("context" not in self.biases or self.biases["context"].shape[1] == context)
+            and {p: b.shape for p, b in self.biases.items()} == {p: (coarse, w) for p, w in bias_widths.items()}
+            and all(((b > -LARGEST_BIAS) & (b < LARGEST_BIAS)).all() for b in self.biases.values())
         )
         if not well_formed:
             raise DamagedFileError("the pack's quality table is not well formed.")

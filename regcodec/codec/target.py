@@ -1,6 +1,6 @@
 """Rate control: the quality whose file has a wanted size or PSNR, found by coding.
 
-The analysis runs once, or once for each coarse entry of the rates that is tried where it is told the rate.
+The analysis runs once; where it is told the rate, again whenever a trial has another coarse entry than the one before.
 
 size   the highest quality whose file has at most so many bytes, everything included
 psnr   the lowest quality that reaches so many dB, of the pixels as a decoder gives them

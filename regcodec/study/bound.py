@@ -24,7 +24,7 @@ from regcodec.study.posterior import Posterior
 from regcodec.training.checkpoint import averaged_weights, load_checkpoint
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
-from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.networks.registry import network_of
 from regcodec.training.task import Task
 
@@ -42,7 +42,7 @@ class BoundTask(Task):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return codec, and rates: gains and the noise that the analysis has."""
         named = [(name, p) for name, p in self.network.named_parameters() if not name.endswith("quantiles")]
-        own = ("log_noise", "head_", "mean_z", "log_scale_z", "codec.log_gain")
+        own = ("log_noise", "head_", "mean_z", "log_scale_z", *(f"codec.{name}" for name in RATE_PARAMETERS))
         return {
             "codec": [p for name, p in named if not name.startswith(own)],
             "rates": [p for name, p in named if name.startswith(own) and p.requires_grad],

@@ -8,7 +8,7 @@ what the last layer of g_a sees; the principal components of the fit become the 
 
 step is the quantization step of `start`. The entropy model begins with each new channel's mean and a share of its
 deviation. Nothing reads the new channels yet: g_s, h_a and the context learn to. Every group of the quadtree context
-keeps its channels and gets as many new ones.
+keeps its channels and gets as many new ones. A network that is told the rate is told the middle one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regcodec.exact.context import GROUPS
-from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.networks.res_hyper import BLOCK, ResHyper
 from regcodec.training.start import SCALE_SHARE, step_of
 
@@ -33,8 +33,8 @@ def grow(found: LatentCodec, network: LatentCodec, x: Tensor) -> dict[str, Tenso
     old, new = _places(found.config.M, network.config.M)
     encode, y = _components(found, x, len(new))
     state = network.state_dict()
-    for name, value in found.state_dict().items():
-        if name in state:  # offsets and steps of z may be left behind
+    for name, value in found.state_dict().items():  # offsets and steps of z may be left behind
+        if name in state and (found.lambdas == network.lambdas or name not in RATE_PARAMETERS):
             state[name] = _spread(value, state[name].shape, old)
     state[f"g_a.{len(found.g_a) - 1}.weight"][new] = encode
     deviation, mean = torch.std_mean(y, dim=0)
@@ -56,8 +56,9 @@ def _spread(value: Tensor, shape: torch.Size, old: Tensor) -> Tensor:
 
 def _components(found: ResHyper, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return rows of g_a for `count` channels, [count, N, 2, 2], and what these channels are, [P, count]."""
-    trunk = found.g_a[:-1](x)
-    lost = F.pixel_unshuffle(x - found.g_s(found.g_a[-1](trunk)), BLOCK)
+    middle = torch.tensor([len(found.lambdas) // 2])
+    trunk = found.g_a[:-1](x, found.rate_bias("analysis", middle))
+    lost = F.pixel_unshuffle(x - found.synthesise(found.g_a[-1](trunk), middle), BLOCK)
     f, r = (F.pixel_unshuffle(t, 2).permute(0, 2, 3, 1).flatten(0, 2).double() for t in (trunk, lost))
     centred = f - f.mean(0)
     moments = centred.T @ centred / len(f)

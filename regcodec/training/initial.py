@@ -59,6 +59,8 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
     if init is not None:
         found = load_network(init)
         own = network.state_dict()
+        if found.config.rate_bias and not config.network.rate_bias:
+            raise UsageError(f"{init}: its network is told the rate and means little without: give --rate-bias.")
         if _grows(found.config, config.network):
             state = grow(found, network, _sample(config, crops))
         elif found.config.plain() in (config.network.plain(), config.network.without_context().plain()):

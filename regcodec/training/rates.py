@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.codec.rates import BIAS_BITS
+from regcodec.codec.rates import BIAS_BITS, LARGEST_BIAS
 from regcodec.config import quality_of_lambda
+from regcodec.errors import RegcodecError
 from regcodec.exact.hyperprior import LARGEST_GAIN
 from regcodec.training.networks.latents import OFFSET_BINS, RATE_BIASES, LatentCodec
 from regcodec.training.scales import SCALES
@@ -112,5 +113,7 @@ def _between(
 
 
 def _small(values: npt.NDArray[np.float64]) -> npt.NDArray[np.signedinteger[Any]]:
-    """Return whole numbers in 16 bits if they fit, else in 32."""
+    """Return whole numbers in 16 bits if they fit, else in 32; refuse what a pack cannot hold."""
+    if not (np.abs(values) < LARGEST_BIAS).all():
+        raise RegcodecError("the biases of the rates are too large for a pack; train with a smaller learning rate.")
     return values.astype(np.int16 if np.abs(values).max(initial=0) < 1 << 15 else np.int32)

@@ -23,6 +23,7 @@ from regcodec.study.bound_measure import CHOOSING, CHOSEN, Effort, PictureLoss, 
 from regcodec.training import loop
 from regcodec.training.checkpoint import load_checkpoint
 from regcodec.training.loop import InterruptedRunError, RunPaths
+from regcodec.training.networks.registry import build_network
 from tests.study.conftest import CONFIG, LAMBDAS, NETWORKS
 
 SHORT = replace(CONFIG, steps=12, validate_every=12, lr=3e-4)
@@ -91,6 +92,14 @@ def test_every_parameter_of_the_bound_gets_a_gradient_and_is_in_one_group(codecs
     assert silent == set()
     known = {id(p) for name, p in task.network.named_parameters() if not name.endswith("quantiles")}
     assert set(grouped) == known
+
+
+def test_what_tells_the_codec_the_rate_learns_with_what_there_is_one_of_for_each_rate() -> None:
+    network = replace(NETWORKS["res-context"], rate_bias=True)
+    task = BoundTask(build_network(network, SHORT.lambdas), replace(SHORT, network=network))
+    biases = {id(p) for name, p in task.network.named_parameters() if "rate_bias" in name}
+    assert len(biases) == 3
+    assert biases <= {id(p) for p in task.parameter_groups()["rates"]}
 
 
 def test_measuring_is_repeatable_and_says_its_error(run_dir: Path, picture: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -24,10 +25,11 @@ from regcodec.cli.sizes import SIZE
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import KeptLatents, analyse, encode_pixels
 from regcodec.codec.model import Model
+from regcodec.codec.pack import read_pack
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target, encode_to_target, first_reaching
 from regcodec.config import lambda_of_quality, quality_of_lambda
-from regcodec.errors import DamagedFileError, UsageError
+from regcodec.errors import DamagedFileError, RegcodecError, UsageError
 from regcodec.evaluation.metrics import psnr
 from regcodec.training.export import export_checkpoint
 from regcodec.training.initial import load_network
@@ -248,7 +250,11 @@ def test_a_decoder_that_is_not_told_the_rate_gives_another_picture(every: Model,
     [
         {"context": np.zeros((17, 11), np.int64)},
         {"analysis": np.zeros((16, 24), np.int64)},
+        {"analysis": np.zeros((17, 25), np.int64)},
         {"synthesis": np.full((17, 24), 1 << 31)},
+        {"synthesis": np.full((17, 24), -(1 << 31))},
+        {"context": np.full((17, 12), -(1 << 63))},
+        {"hyper": np.zeros((17, 12), np.int64)},
     ],
 )
 def test_biases_that_do_not_fit_the_rates_or_the_context_are_refused(every: Model, change: dict) -> None:
@@ -267,3 +273,26 @@ def test_a_graph_that_is_told_less_or_more_than_its_tables_is_refused(every: Mod
         model = replace(every, rates=replace(every.rates, biases=changed))
         with pytest.raises(DamagedFileError, match="does not fit its tables"):
             decode_pixels(encode_pixels(render(14, 64, 64), model, 1.0), model)
+
+
+def test_a_network_that_is_told_the_rate_does_not_go_on_untold(pack: Path, paths: RunPaths) -> None:
+    untold = replace(TINY, network=SMALL["res-context"], lambdas=RATES)
+    with pytest.raises(UsageError, match="give --rate-bias"):
+        train(untold, replace(paths, init=pack), device="cpu", console=Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("output_bits", 1 << 40), ("output_bits", -1), ("input_bits", "8"), ("output_bits", 8.0)]
+)
+def test_bits_of_a_layer_out_of_range_are_refused(pack: Path, key: str, value: object) -> None:
+    broken = read_pack(pack)
+    broken.codec["entropy"]["context"]["layers"][0][key] = value
+    with pytest.raises(DamagedFileError, match="not well formed"):
+        Model.from_pack(broken)
+
+
+def test_biases_that_no_pack_can_hold_are_not_exported(network: LatentCodec) -> None:
+    large = copy.deepcopy(network)
+    large.rate_bias_analysis.data.fill_(1e6)
+    with pytest.raises(RegcodecError, match="too large for a pack"):
+        rate_grid(large).arrays(6, 12)

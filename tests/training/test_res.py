@@ -311,6 +311,15 @@ def test_new_latent_channels_keep_what_the_old_ones_lose(arch: str) -> None:
     assert (blocks - fitted).square().mean() < 0.5 * blocks.square().mean()
 
 
+def test_a_codec_of_other_rates_that_it_is_told_can_be_widened() -> None:
+    torch.manual_seed(0)
+    found = build_network(SMALL["told"], (0.0067, 0.013))
+    wider = build_network(replace(SMALL["told"], M=24), (0.0035, 0.0067, 0.013))
+    found.rate_bias_synthesis.data.normal_()
+    wider.load_state_dict(grow(found, wider, torch.rand(8, 3, 64, 64)))
+    assert wider.rate_bias_synthesis.eq(0).all()
+
+
 def test_a_codec_of_all_rates_can_be_widened_without_its_offsets_and_steps() -> None:
     torch.manual_seed(0)
     found = build_network(replace(SMALL["res-context"], offsets=True, hyper_step=True), (0.0067, 0.013))

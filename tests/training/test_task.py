@@ -48,7 +48,7 @@ def test_a_regularizer_compensates_the_lambdas_of_the_loss() -> None:
     torch.testing.assert_close(task.regularizer.distortion_weight().float(), torch.tensor(LAMBDAS))
 
 
-@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("factor", [0.0, -1.0, 100.0, float("nan")])
 def test_factors_that_make_no_sense_are_refused(factor: float) -> None:
     with pytest.raises(UsageError, match="--lambda-factor"):
         TrainConfig(lambda_factor=factor)
