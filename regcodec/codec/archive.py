@@ -57,8 +57,9 @@ def integers(
 ) -> npt.NDArray[Any]:
     """Return a stored array of integers in a type that holds each of them."""
     stored = arrays[name]
-    row = stored.astype(dtype)
-    if stored.ndim != axes or stored.dtype.kind not in "iu" or not np.array_equal(row, stored):
+    whole = stored.ndim == axes and stored.dtype.kind in "iu"
+    row = stored.astype(dtype) if whole else stored
+    if not whole or not np.array_equal(row, stored):
         raise DamagedFileError(f"the pack's {name} is not a list of integers in range.")
     return row
 
