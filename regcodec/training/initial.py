@@ -18,6 +18,7 @@ from regcodec.training.data import Crops
 from regcodec.training.growth import grow
 from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
+from regcodec.training.rates import between
 from regcodec.training.restore import restore_network
 from regcodec.training.start import entropy_start, linear_start
 
@@ -94,13 +95,12 @@ def _between(found: LatentCodec, lambdas: tuple[float, ...], own: dict[str, torc
     Beyond the ends g^2 grows in proportion to lambda; the rest stays.
     """
     known, wanted = np.log(found.lambdas), np.log(lambdas)
-    between = {}
+    lines = {}
     for name in RATE_PARAMETERS:
         if name not in own or name not in found.state_dict():
             continue
         values = found.state_dict()[name].double().numpy().reshape(len(known), -1)
-        lines = np.stack([np.interp(wanted, known, column) for column in values.T], axis=1)
-        between[name] = torch.from_numpy(lines).float().view_as(own[name])
+        lines[name] = torch.from_numpy(between(known, wanted, values)).float().view_as(own[name])
     beyond = wanted - np.clip(wanted, known[0], known[-1])
-    between["log_gain"] += torch.from_numpy(0.5 * beyond).float()
-    return between
+    lines["log_gain"] += torch.from_numpy(0.5 * beyond).float()
+    return lines

@@ -90,7 +90,7 @@ def _offsets(network: LatentCodec, trained: npt.NDArray[Any], centres: npt.NDArr
     if not network.config.offsets:
         return np.zeros((len(centres), len(SCALES)))
     bins = network.offset_bins().detach().double().numpy()
-    rows = _between(trained, centres, bins)
+    rows = between(trained, centres, bins)
     return np.repeat(np.minimum(rows, 0.5), len(SCALES) // OFFSET_BINS, axis=1)
 
 
@@ -99,17 +99,17 @@ def _biases(
 ) -> dict[str, npt.NDArray[np.float64]]:
     known = dict(network.named_parameters())
     return {
-        name.removeprefix("rate_bias_"): _between(trained, centres, known[name].detach().double().numpy())
+        name.removeprefix("rate_bias_"): between(trained, centres, known[name].detach().double().numpy())
         for name in RATE_BIASES
         if name in known
     }
 
 
-def _between(
-    trained: npt.NDArray[Any], centres: npt.NDArray[Any], values: npt.NDArray[np.float64]
+def between(
+    known: npt.NDArray[Any], wanted: npt.NDArray[Any], values: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return [centres, K] on straight lines between `values` [trained, K]."""
-    return np.stack([np.interp(centres, trained, column) for column in values.T], axis=1)
+    """Return [wanted, K] on straight lines between `values` [known, K]."""
+    return np.stack([np.interp(wanted, known, column) for column in values.T], axis=1)
 
 
 def _small(values: npt.NDArray[np.float64]) -> npt.NDArray[np.signedinteger[Any]]:
