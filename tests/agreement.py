@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from regcodec.codec.encoder import encode_pixels, encode_symbols
 from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.training.restore import restore_network
+from regcodec.training.tables import gaussian_tables
 from tests import reference_decoder
 
 
@@ -35,14 +37,16 @@ def assert_the_reference_decoder_agrees(model: Model, pack: Path, data: bytes, t
 def assert_float_and_integers_agree(model: Model, pixels: np.ndarray, least: float) -> None:
     """The integers' bits are between `least` and 1.003 times the float network's; so are the pixels, by 0.2 levels.
 
-    The tables' tails are cheaper than the float model's floor, which is seen where little was trained.
+    With Gaussian tables, as the float network has them; what a pack measured is its own gain. Their tails are cheaper
+    than the float model's floor, which is seen where little was trained.
     """
+    gaussian = replace(model, y_tables=gaussian_tables())
     network = restore_network(model.pack)
     x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
     for place, quality in enumerate(model.qualities):
         with torch.no_grad():
             estimate = network(x, torch.tensor([place]))
-        assert least < table_bits(model, pixels, quality) / estimate.bits.item() < 1.003
+        assert least < table_bits(gaussian, pixels, quality) / estimate.bits.item() < 1.003
         decoded = decode_pixels(encode_pixels(pixels, model, quality), model)
         shown = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
         assert np.abs(decoded - shown).mean() < 0.2

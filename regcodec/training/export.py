@@ -1,6 +1,7 @@
 """A checkpoint frozen into a pack, measured and proven before it is written (DESIGN section 3 and 4).
 
     network -> ONNX transforms, integer h_s and context with proven bounds, integer tables -> pack
+            -> symbols counted, tables shaped like them
             -> bits of the integers against bits of the float model -> round trip -> file
 
 Equal checkpoints give equal packs on one machine with one number of threads.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -24,7 +26,9 @@ from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import encode_pixels, encode_symbols
 from regcodec.codec.model import Model
 from regcodec.codec.pack import FORMAT, SUFFIX, TRAINING_ONLY, Pack, pack_bytes, pack_id
+from regcodec.codec.pixels import Pixels
 from regcodec.codec.stopwatch import Stopwatch
+from regcodec.coding.tables import FrequencyTables
 from regcodec.config import quality_of_lambda
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import refuse_existing, write_atomically
@@ -44,7 +48,7 @@ from regcodec.training.quantize import (
 from regcodec.training.rates import GAIN_BITS, integer_steps, rate_grid
 from regcodec.training.restore import bottleneck_member
 from regcodec.training.rounding import rounded_transforms
-from regcodec.training.tables import bottleneck_tables, gaussian_tables, scale_thresholds
+from regcodec.training.tables import bottleneck_tables, gaussian_tables, measured_tables, scale_thresholds
 
 LARGEST_COST = 0.01
 """Share of the float model's bits that integers may cost."""
@@ -59,6 +63,9 @@ class Check:
     images: int
     float_bits: float
     integer_bits: float
+    """With Gaussian tables of y, as the float network has them."""
+    table_bits: float
+    """With the pack's own tables."""
     file_bits: int
     psnr_gap: float
 
@@ -66,6 +73,11 @@ class Check:
     def cost(self) -> float:
         """Share of bits that integers cost."""
         return self.integer_bits / self.float_bits - 1
+
+    @property
+    def saved(self) -> float:
+        """Share of bits that measured tables save, on the images that they were measured on."""
+        return 1 - self.table_bits / self.integer_bits
 
 
 def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: Console) -> Pack:
@@ -100,7 +112,7 @@ def export_network(
     write_atomically(target, pack_bytes(members, manifest))
     console.print(
         f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, "
-        f"integers cost {check.cost:+.3%} of the bits",
+        f"integers cost {check.cost:+.3%} of the bits, measured tables {-check.saved:+.3%}",
         soft_wrap=True,
     )
     return codec_pack
@@ -110,7 +122,8 @@ def export_network(
 def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) -> dict[str, bytes]:
     """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set ranges and rounding.
 
-    `fine` keeps h_s in 12 bits, and h_a and all layers of residual blocks in half precision instead of 8 bits.
+    They also set the shape of the tables of y. `fine` keeps h_s in 12 bits, h_a and all layers of residual blocks in
+    half precision instead of 8 bits, and Gaussian tables: for images that are no photographs.
     """
     network = network.float().eval()
     members = export_graphs(network if fine else rounded_transforms(network, images), fine=fine)
@@ -154,12 +167,7 @@ def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) ->
     arrays |= rates.arrays(Z_BITS, PARAMETER_BITS, context_bits)
     z_steps = np.ldexp(integer_steps(rates.z_steps, Z_BITS), -Z_BITS)
     z_tables = bottleneck_tables(network.entropy_bottleneck, real_medians, z_steps)
-    for kind, tables in (("y", gaussian_tables()), ("z", z_tables)):
-        arrays |= {
-            f"{kind}_frequencies": tables.frequencies,
-            f"{kind}_lengths": tables.lengths,
-            f"{kind}_lows": tables.lows,
-        }
+    arrays |= _table_arrays("y", gaussian_tables()) | _table_arrays("z", z_tables)
     gains = np.rint(np.ldexp(network.gains().double().numpy(), GAIN_BITS)).astype(int).tolist()
     codec: dict[str, Any] = {
         "format": FORMAT,
@@ -175,36 +183,57 @@ def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) ->
     }
     if rates.declared is not None:
         codec["rates"] = rates.declared
-    return {
+    members = {
         "codec.json": _json(codec),
         **members,
         "entropy.npz": _npz(arrays),
         TRAINING_ONLY: bottleneck_member(network),
     }
+    if fine:
+        return members
+    tables = measured_tables(gaussian_tables(), symbol_counts(Model.from_pack(_pack(members, "")), images))
+    return {**members, "entropy.npz": _npz(arrays | _table_arrays("y", tables))}
+
+
+def symbol_counts(model: Model, images: list[Tensor]) -> npt.NDArray[np.int64]:
+    """Return how often the images use each entry of the tables of y, over all trained qualities."""
+    tables = model.y_tables
+    counts = np.zeros(len(tables.frequencies), np.int64)
+    for image in images:
+        for quality in model.qualities:
+            row = model.rates.row(quality)
+            z, y, _ = encode_symbols(_pixels(image), model, row, Stopwatch())
+            for where, _, indices in model.walk(z, y, row):
+                used = tables.starts[indices] + tables.entries(y[where], indices)
+                counts += np.bincount(used.ravel(), minlength=len(counts))
+    return counts
 
 
 @torch.no_grad()
 def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
     """Round-trip every image at every quality and compare bits and pictures with the float network."""
-    float_bits = integer_bits = 0.0
+    float_bits = integer_bits = table_bits = 0.0
     file_bits = 0
     gaps = []
+    gaussian = gaussian_tables()
     for image in images:
-        pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
+        pixels = _pixels(image)
         for place, quality in enumerate(model.qualities):
             row = model.rates.row(quality)
             estimate = network(image.float() / 255, torch.tensor([place]))
             float_bits += estimate.bits.item()
             z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-            integer_bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
+            z_bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
+            integer_bits, table_bits = integer_bits + z_bits, table_bits + z_bits
             for where, _, tables in model.walk(z, y, row):
-                integer_bits += model.y_tables.ideal_bits(y[where].ravel(), tables.ravel())
+                integer_bits += gaussian.ideal_bits(y[where].ravel(), tables.ravel())
+                table_bits += model.y_tables.ideal_bits(y[where].ravel(), tables.ravel())
             data = encode_pixels(pixels, model, quality)
             file_bits += 8 * len(data)
             decoded = decode_pixels(data, model)
             reference = (estimate.x_hat[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
             gaps.append(_psnr(reference, pixels) - _psnr(decoded, pixels))
-    check = Check(len(images), float_bits, integer_bits, file_bits, float(np.mean(gaps)))
+    check = Check(len(images), float_bits, integer_bits, table_bits, file_bits, float(np.mean(gaps)))
     if not check.cost <= LARGEST_COST:
         raise RegcodecError(f"integers cost {check.cost:.2%} of the bits, more than {LARGEST_COST:.0%}: not exported.")
     if not abs(check.psnr_gap) <= LARGEST_PSNR_GAP:
@@ -233,10 +262,24 @@ def _manifest(origin: dict[str, Any], check: Check) -> dict[str, Any]:
             "images": check.images,
             "float_bits": round(check.float_bits),
             "integer_bits": round(check.integer_bits),
+            "table_bits": round(check.table_bits),
             "file_bits": check.file_bits,
             "cost": round(check.cost, 6),
+            "measured_tables_save": round(check.saved, 6),
             "psnr_gap_db": round(check.psnr_gap, 5),
         },
+    }
+
+
+def _pixels(image: Tensor) -> Pixels:
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
+
+
+def _table_arrays(kind: str, tables: FrequencyTables) -> dict[str, npt.NDArray[Any]]:
+    return {
+        f"{kind}_frequencies": tables.frequencies,
+        f"{kind}_lengths": tables.lengths,
+        f"{kind}_lows": tables.lows,
     }
 
 

@@ -1,6 +1,7 @@
 """Probability models as integer frequency tables.
 
-y   one zero-mean Gaussian table per scale, 128 scales from 0.11 to 128 in equal ratios
+y   one zero-mean table per scale, 128 scales from 0.11 to 128 in equal ratios: a Gaussian, which symbols that were
+    counted with it make more like what they are (their tails are heavier)
 z   one table per channel from the factorized prior (CompressAI's EntropyBottleneck; Balle et al. 2018)
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,8 @@ TAIL = 2.0**-24
 BEYOND = 16
 """Entries of that least probability after it: latents have heavier tails, and an escape costs more than an entry."""
 WIDEST_Z = 255
+PRIOR_SYMBOLS = 1000
+"""Counted symbols that a Gaussian table weighs as much as."""
 
 
 def scale_thresholds(parameter_bits: int) -> npt.NDArray[np.int64]:
@@ -44,6 +48,20 @@ def gaussian_tables() -> FrequencyTables:
         tables.append(_integer_frequencies(np.array([*inside, 2 * edges[-1]])))
         lows.append(-reach)
     return _collect(tables, lows)
+
+
+def measured_tables(gaussian: FrequencyTables, counts: npt.NDArray[np.integer[Any]]) -> FrequencyTables:
+    """Return the tables of y after `counts` symbols were seen of each entry, in the order of the frequencies.
+
+    Each table stays symmetric, and of the same symbols; an entry that was never seen keeps its share of the prior.
+    """
+    tables = []
+    for table, start in enumerate(gaussian.starts):
+        seen = counts[start : start + gaussian.lengths[table]].astype(np.float64)
+        inside = (seen[:-1] + seen[-2::-1]) / 2
+        prior = gaussian.frequencies_of(table) * (PRIOR_SYMBOLS / TOTAL)
+        tables.append(_integer_frequencies(np.append(inside, seen[-1]) + prior))
+    return _collect(tables, gaussian.lows.tolist())
 
 
 @torch.no_grad()
