@@ -99,12 +99,12 @@ def _with_next_larger_scale(pixels: np.ndarray, model: Model) -> float:
     """Return the bytes by which y's ideal code length grows when every scale is the next larger of CompressAI's."""
     row = model.rates.row(model.qualities[0])
     z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
-    own = sum(model.y_tables.ideal_bits(y[where].ravel(), tables.ravel()) for where, _, tables in model.walk(z, y, row))
+    own = sum(model.y_tables.ideal_bits(y.reshape(-1)[where], tables) for where, _, tables in model.walk(z, y, row))
     scales = get_scale_table().double().numpy()
     above = np.floor(np.ldexp(scales[:-1], model.entropy.parameter_bits)).astype(np.int64) + 1
     bits = 0.0
     for where, _, index in replace(model.entropy, thresholds=above).walk(z, y, model.rates.rate(row)):
-        size, scale = np.abs(torch.from_numpy(y[where]).double()), torch.from_numpy(scales[index])
+        size, scale = np.abs(torch.from_numpy(y.reshape(-1)[where]).double()), torch.from_numpy(scales[index])
         inside = torch.special.ndtr((0.5 - size) / scale) - torch.special.ndtr((-0.5 - size) / scale)
         bits -= inside.clamp_min(2.0**-24).log2().sum().item()
     return (bits - own) / 8

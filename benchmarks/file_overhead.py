@@ -71,7 +71,7 @@ def _measure(model: Model, network: torch.nn.Module, pixels, place: int, file: P
         z, y, _ = encode_symbols(pixels, model, row, Stopwatch(), tile)
         bits += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
         for where, _, tables in model.walk(z, y, row):
-            bits += model.y_tables.ideal_bits(y[where].ravel(), tables.ravel())
+            bits += model.y_tables.ideal_bits(y.reshape(-1)[where], tables)
     estimate = network(torch.from_numpy(to_planes(pixels, model.stride)), torch.tensor([place]))
     return file.stat().st_size, bits / 8, estimate.bits.item() / 8
 

@@ -57,4 +57,4 @@ def table_bits(model: Model, pixels: np.ndarray, quality: float) -> float:
     row = model.rates.row(quality)
     z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
     bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
-    return bits + sum(model.y_tables.ideal_bits(y[s.where].ravel(), s.tables.ravel()) for s in model.walk(z, y, row))
+    return bits + sum(model.y_tables.ideal_bits(y.reshape(-1)[s.where], s.tables) for s in model.walk(z, y, row))

@@ -67,12 +67,13 @@ def decode_symbols(file: RgcFile, model: Model, clock: Stopwatch, tile: int = 0)
         z_symbols = coder.decode(model.z_table_indices(shape, file.quality), model.z_tables).reshape(shape)
     y_symbols = np.zeros(model.y_shape(shape), np.int32)
     y_hat = np.zeros(y_symbols.shape, np.float32)
+    flat, flat_hat = y_symbols.reshape(-1), y_hat.reshape(-1)
     unit = model.step(file.quality) / (1 << model.entropy.parameter_bits)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, file.quality)):
         with clock.lap("coder"):
-            y_symbols[where] = coder.decode(tables.ravel(), model.y_tables).reshape(tables.shape)
+            flat[where] = symbols = coder.decode(tables, model.y_tables)
         with clock.lap("entropy"):
-            y_hat[where] = model.entropy.reconstructed(y_symbols[where], means, tables, rate) * unit
+            flat_hat[where] = model.entropy.reconstructed(symbols, means, tables, rate) * unit
     with clock.lap("coder"):
         coder.finish()
         check_symbols(z_symbols, y_symbols, payload[:CRC_BYTES])

@@ -127,12 +127,13 @@ def code_latents(
     with clock.lap("coder"):
         coder.encode(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row), model.z_tables)
     y_symbols = np.zeros(y.shape, np.int32)
+    flat, flat_y = y_symbols.reshape(-1), y.reshape(-1)
     unit, step = 1 << model.entropy.parameter_bits, model.step(row)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, row)):
         with clock.lap("entropy"):
-            y_symbols[where] = quantize(y[where] / step - means / unit, tables)
+            flat[where] = symbols = quantize(flat_y[where] / step - means / unit, tables)
         with clock.lap("coder"):
-            coder.encode(y_symbols[where].ravel(), tables.ravel(), model.y_tables)
+            coder.encode(symbols, tables, model.y_tables)
     with clock.lap("coder"):
         stream = coder.finish()
     return z_symbols, y_symbols, stream

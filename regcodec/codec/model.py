@@ -98,10 +98,10 @@ class Model:
     def y_hat(self, z: npt.NDArray[np.int32], y: npt.NDArray[np.int32], row: int) -> Latent:
         """Return the reconstruction of z and y symbols at a quality, as the decoder makes it."""
         rate, unit = self.rates.rate(row), self.step(row) / (1 << self.entropy.parameter_bits)
-        y_hat = np.zeros(y.shape, np.float32)
+        y_hat = np.zeros(y.size, np.float32)
         for where, means, tables in self.walk(z, y, row):
-            y_hat[where] = self.entropy.reconstructed(y[where], means, tables, rate) * unit
-        return y_hat
+            y_hat[where] = self.entropy.reconstructed(y.reshape(-1)[where], means, tables, rate) * unit
+        return y_hat.reshape(y.shape)
 
     def z_table_indices(self, shape: tuple[int, ...], row: int) -> npt.NDArray[np.uint16]:
         """Return the table of each symbol of z [N, h, w], flat: that of its channel."""

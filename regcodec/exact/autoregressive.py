@@ -101,10 +101,11 @@ class ExactAutoregressive(ExactHyperprior):
         self._prove_read_back(self.context.input_bits)
 
     def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
-        """Yield the waves of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
+        """Yield the waves of coding y [M, 4h, 4w]; the caller fills in `where` of flat y before the next."""
         p = self._hyper_synthesis(z_symbols, rate)
         entered = self.context.enter(np.floor(p / (1 << self.parameter_bits - self.context.feature_bits) + 0.5))
         latent, height, width = y.shape
+        flat, channels = y.reshape(-1), np.arange(latent)[:, None] * (height * width)
         across = width + 2 * REACH
         y_hat = np.zeros((latent, (height + REACH) * across))
         before = np.array([row * across + column for row, column in BEFORE])[:, None]
@@ -115,6 +116,6 @@ class ExactAutoregressive(ExactHyperprior):
             clamped = np.clip(parameters, -PARAMETER_LIMIT, PARAMETER_LIMIT)
             scales, means = np.split(self._gained(clamped, rate), 2)
             tables = self._indices(scales)
-            where = (slice(None), rows, columns)
-            yield Step(where, means, tables)
-            y_hat[:, places] = self._read_back(y[where], means, tables, rate, self.context.input_bits)
+            where = channels + (rows * width + columns)
+            yield Step(where.reshape(-1), means.reshape(-1), tables.reshape(-1))
+            y_hat[:, places] = self._read_back(flat[where], means, tables, rate, self.context.input_bits)

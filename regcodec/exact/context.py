@@ -107,16 +107,16 @@ class ExactContext(ExactHyperprior):
         self._prove_read_back(self.context.input_bits)
 
     def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
-        """Yield the four steps of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
+        """Yield the four steps of coding y [M, 4h, 4w]; the caller fills in `where` of flat y before the next."""
         first = self._hyper_synthesis(z_symbols, rate)
         drop = self.parameter_bits - self.context.input_bits
         entered = self.context.layers[0](np.floor(first / (1 << drop) + 0.5)).astype(np.float64)
         if rate.context_bias.size:
             entered += rate.context_bias[:, None, None]
-        y_hat = np.zeros(y.shape)
+        flat, y_hat = y.reshape(-1), np.zeros(y.shape)
         for step in range(GROUPS):
             features = self.context.features(entered, y_hat, step) if step else entered
-            where = np.zeros(y.shape, np.bool_)
+            coded = np.zeros(y.shape, np.bool_)
             scales, means = [], []
             for group, row, column in cells(step):
                 rows = channels_of(group, y.shape[0])
@@ -125,13 +125,14 @@ class ExactContext(ExactHyperprior):
                     parameters = parameters + self.context.leave(step, group)(features[:, row::2, column::2])
                 clamped = np.clip(parameters, -PARAMETER_LIMIT, PARAMETER_LIMIT)
                 scale, mean = np.split(self._gained(clamped, rate), 2)
-                where[rows[0] : rows[0] + len(mean), row::2, column::2] = True
+                coded[rows[0] : rows[0] + len(mean), row::2, column::2] = True
                 scales.append(scale.ravel())
                 means.append(mean)
             joined = np.concatenate([mean.ravel() for mean in means])
             tables = self._indices(np.concatenate(scales))
+            where = np.flatnonzero(coded)
             yield Step(where, joined, tables)
-            y_hat[where] = self._read_back(y[where], joined, tables, rate, self.context.input_bits)
+            y_hat.reshape(-1)[where] = self._read_back(flat[where], joined, tables, rate, self.context.input_bits)
 
 
 def channels_of(group: int, latent: int) -> npt.NDArray[np.int64]:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +43,12 @@ LARGEST_LOOKUP = 1 << 22
 class Step(NamedTuple):
     """What can be coded at once."""
 
-    where: Any
-    """What to index y [M, 4h, 4w] with for the elements that this step codes, in the order channel, row, column."""
+    where: slice | npt.NDArray[np.intp]
+    """What to index flat y with, y.reshape(-1) of [M, 4h, 4w], for the K elements that this step codes: they rise."""
     means: npt.NDArray[np.float64]
-    """In the shape of y[where]: integers in units of 2^-parameter_bits, of g * y."""
+    """[K], integers in units of 2^-parameter_bits, of g * y."""
     tables: npt.NDArray[np.uint8]
-    """In the shape of y[where]: table indices."""
+    """[K], table indices."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ class ExactHyperprior:
         return len(self.medians), self.layers[-1].channels[1] // 2
 
     def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
-        """Yield each step of coding y [M, 4h, 4w]; the caller fills in `y[where]` before it asks for the next."""
+        """Yield each step of coding y [M, 4h, 4w]; the caller fills in `where` of flat y before the next."""
         means, tables = self.parameters(z_symbols, rate)
-        yield Step(slice(None), means, tables)
+        yield Step(slice(None), means.reshape(-1), tables.reshape(-1))
 
     def reconstructed(
         self, symbols: npt.NDArray[np.int32], means: npt.NDArray[np.float64], tables: npt.NDArray[np.uint8], rate: Rate

@@ -70,11 +70,11 @@ def ideal(codec: Codec, file: RgcFile) -> tuple[float, float, int]:
         z, y, _ = decode_symbols(file, model, Stopwatch(), tile)
         stream += len(file.symbols(tile, tiles)) - CRC_BYTES
         tables += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
-        values = np.zeros(y.shape)
+        flat, values = y.reshape(-1), np.zeros(y.size)
         for where, means, indices in model.walk(z, y, row):
-            tables += model.y_tables.ideal_bits(y[where].ravel(), indices.ravel())
-            values[where] = y[where] + means / (1 << model.entropy.parameter_bits)
-        floats += _float_bits(codec, row, z, values)
+            tables += model.y_tables.ideal_bits(flat[where], indices)
+            values[where] = flat[where] + means / (1 << model.entropy.parameter_bits)
+        floats += _float_bits(codec, row, z, values.reshape(y.shape))
     return tables, floats, stream
 
 

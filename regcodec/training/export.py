@@ -204,8 +204,8 @@ def symbol_counts(model: Model, images: list[Tensor]) -> npt.NDArray[np.int64]:
             row = model.rates.row(quality)
             z, y, _ = encode_symbols(_pixels(image), model, row, Stopwatch())
             for where, _, indices in model.walk(z, y, row):
-                used = tables.starts[indices] + tables.entries(y[where], indices)
-                counts += np.bincount(used.ravel(), minlength=len(counts))
+                used = tables.starts[indices] + tables.entries(y.reshape(-1)[where], indices)
+                counts += np.bincount(used, minlength=len(counts))
     return counts
 
 
@@ -226,8 +226,8 @@ def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
             z_bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
             integer_bits, table_bits = integer_bits + z_bits, table_bits + z_bits
             for where, _, tables in model.walk(z, y, row):
-                integer_bits += gaussian.ideal_bits(y[where].ravel(), tables.ravel())
-                table_bits += model.y_tables.ideal_bits(y[where].ravel(), tables.ravel())
+                integer_bits += gaussian.ideal_bits(y.reshape(-1)[where], tables)
+                table_bits += model.y_tables.ideal_bits(y.reshape(-1)[where], tables)
             data = encode_pixels(pixels, model, quality)
             file_bits += 8 * len(data)
             decoded = decode_pixels(data, model)

@@ -76,8 +76,8 @@ def test_every_wave_equals_plain_integers(seed: int, width: int, gain: int, kind
     def decode(scales: list[int]) -> tuple[list[int], list[int]]:
         where, _, tables = next(upcoming)
         below = model.thresholds[:, None] <= np.array(scales)
-        np.testing.assert_array_equal(tables.ravel(), below.sum(axis=0))
-        return y[where].ravel().tolist(), tables.ravel().tolist()
+        np.testing.assert_array_equal(tables, below.sum(axis=0))
+        return y.reshape(-1)[where].tolist(), tables.tolist()
 
     entropy, arrays = plain_context(model)
     p = reference_decoder.hyper_synthesis(z.tolist(), entropy, arrays, rate)
@@ -111,8 +111,9 @@ def test_a_symbol_changes_the_twelve_positions_that_see_it_and_nothing_in_the_wa
     other[1, 3, 4] += 40
     changed = np.zeros(y.shape[1:], bool)
     for wave, (before, after) in enumerate(zip(walked(model, z, y, RATE), walked(model, z, other, RATE), strict=True)):
-        _, rows, columns = before[0]
-        changed[rows, columns] = (before[1] != after[1]).any(axis=0)
+        places = before[0].reshape(M, -1)[0]  # of the first channel, whose elements come first
+        rows, columns = np.unravel_index(places, changed.shape)
+        changed[rows, columns] = (before[1] != after[1]).reshape(M, -1).any(axis=0)
         assert wave > 4 + 3 * 3 or not changed[rows, columns].any()
     assert all(changed[3 - row, 4 - column] for row, column in BEFORE if 4 - column < 8)
 

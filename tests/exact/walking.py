@@ -21,7 +21,7 @@ def walked(
     filled = np.zeros_like(y)
     steps = []
     for where, means, tables in model.walk(z, filled, rate):
-        filled[where] = y[where]
+        filled.reshape(-1)[where] = y.reshape(-1)[where]
         steps.append((where, means, tables))
     return steps
 

@@ -187,8 +187,8 @@ class Mutator:
         share, reach = draw.random() ** 4, 1 << draw.choice((1, 6, 12, 20, 29))
         for where, _means, tables in self.model.walk(z, y, row):
             drawn = numbers.integers(-reach, reach + 1, tables.shape, dtype=np.int32)
-            y[where] = np.where(numbers.random(tables.shape) < share, drawn, 0)
-            coder.encode(y[where].ravel(), tables.ravel(), self.model.y_tables)
+            y.reshape(-1)[where] = symbols = np.where(numbers.random(tables.shape) < share, drawn, 0)
+            coder.encode(symbols, tables, self.model.y_tables)
         others = [chunk for chunk in parts.chunks if chunk[0] != SYMBOLS]
         parts.chunks = [*others, (SYMBOLS, symbols_crc(z, y) + coder.finish())]
 

@@ -67,9 +67,9 @@ def test_torch_walks_a_res_context_as_the_exact_path_does(model: Model, photo: n
     bits = model.z_tables.ideal_bits(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row))
     means, step_of = np.zeros(y.shape), np.zeros(y.shape, int)
     for step, (where, mean, tables) in enumerate(model.walk(z_symbols, y_symbols, row)):
-        bits += model.y_tables.ideal_bits(y_symbols[where], tables)
-        means[where] = mean / (1 << model.entropy.parameter_bits)
-        step_of[where] = step
+        bits += model.y_tables.ideal_bits(y_symbols.reshape(-1)[where], tables)
+        means.reshape(-1)[where] = mean / (1 << model.entropy.parameter_bits)
+        step_of.reshape(-1)[where] = step
     assert step_of.max() == GROUPS - 1
     value = v[0].numpy().astype(np.float64) - means
     to_half = np.abs(value - np.floor(value) - 0.5)

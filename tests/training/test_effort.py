@@ -90,8 +90,8 @@ def test_torch_and_the_exact_path_agree_on_symbols_rate_and_pixels(model: Model,
     bits = model.z_tables.ideal_bits(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row))
     means = np.zeros(y.shape)
     for where, mean, tables in model.walk(z_symbols, y_symbols, row):
-        bits += model.y_tables.ideal_bits(y_symbols[where], tables)
-        means[where] = mean / (1 << model.entropy.parameter_bits)
+        bits += model.y_tables.ideal_bits(y_symbols.reshape(-1)[where], tables)
+        means.reshape(-1)[where] = mean / (1 << model.entropy.parameter_bits)
     assert np.array_equal(u.round()[0].numpy(), z_symbols)
     assert np.abs(walked.values[0].numpy() - (y_symbols + means)).max() < 0.01
     assert walked.bits.item() == pytest.approx(bits, rel=0.005, abs=4)
@@ -301,8 +301,8 @@ def test_from_the_symbols_of_a_file_torch_walks_as_the_exact_path(name: str, pla
     z, y, _ = encode_symbols(pixels, model, row, Stopwatch())
     values, tables = np.zeros(y.shape, np.float32), np.zeros(y.shape, np.int64)
     for where, means, indices in model.walk(z, y, row):
-        values[where] = y[where] + means / (1 << model.entropy.parameter_bits)
-        tables[where] = indices
+        values.reshape(-1)[where] = y.reshape(-1)[where] + means / (1 << model.entropy.parameter_bits)
+        tables.reshape(-1)[where] = indices
     objective, _, u = objective_of(pixels, model, row)
     assert np.array_equal(u.round()[0].numpy(), z)
     with torch.no_grad():
