@@ -105,17 +105,21 @@ def export_network(
         raise UsageError(f"{target}: a pack's name ends in {SUFFIX}.")
     target.parent.mkdir(parents=True, exist_ok=True)
     refuse_existing(target, force=force)
-    members = freeze(network, images, fine=fine)
-    codec_pack = _pack(members, target.stem)
+    codec_pack = pack_of(network, images, target.stem, fine=fine)
     check = prove(network, Model.from_pack(codec_pack), images)
     manifest = _manifest(origin, check)
-    write_atomically(target, pack_bytes(members, manifest))
+    write_atomically(target, pack_bytes(codec_pack.members, manifest))
     console.print(
         f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, "
         f"integers cost {check.cost:+.3%} of the bits, measured tables {-check.saved:+.3%}",
         soft_wrap=True,
     )
     return codec_pack
+
+
+def pack_of(network: LatentCodec, images: list[Tensor], name: str, *, fine: bool = False) -> Pack:
+    """Return the pack of a network, without a manifest; `images` and `fine` are those of `freeze`."""
+    return _pack(freeze(network, images, fine=fine), name)
 
 
 @torch.no_grad()
