@@ -96,7 +96,8 @@ class ExactHyperprior:
         """Return g * y_hat of decoded symbols, integers in units of 2^-parameter_bits; equal shapes throughout."""
         values: npt.NDArray[np.float64] = symbols * float(1 << self.parameter_bits) + means
         if rate.offsets.any():
-            values -= np.sign(symbols) * rate.offsets[tables]
+            moved = symbols.nonzero()  # few
+            values[moved] -= np.sign(symbols[moved]) * rate.offsets[tables[moved]]
         return values
 
     def _read_back(

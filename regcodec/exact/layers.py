@@ -97,8 +97,9 @@ class IntegerLayer:
 
     def sums(self, a: Activations) -> Activations:
         """Return sum w*a + bias + 2^(shift-1) for `a` [I, H, W], which `finish` divides."""
-        a = a.astype(self.product_dtype)  # what float32 rounds is beyond the limit
-        np.clip(a, -self.limit, self.limit, out=a)
+        if a.dtype != self.product_dtype:
+            a = a.astype(self.product_dtype)  # what float32 rounds is beyond the limit
+        a = np.clip(a, -self.limit, self.limit)
         return self._transposed(a) if self.kind == "deconv" else self._convolve(a)
 
     def finish(self, acc: Activations) -> Activations:
