@@ -178,6 +178,20 @@ for command in ([], ["encode"], ["decode"], ["verify"], ["eval"], ["train"], ["e
     assert loaded == ["LOADED []"] * 8
 
 
+def test_a_command_loads_no_other_command_and_looks_for_no_installed_packages(
+    python: Callable[[str], str], image_folder: Path, tmp_path: Path
+) -> None:
+    picture, file = str(image_folder / "picture.png"), str(tmp_path / "picture.rgc")
+    printed = python(f"""
+import sys
+from regcodec.cli.main import COMMANDS, main
+main(["encode", {picture!r}, "-o", {file!r}, "--model", "tiny"], standalone_mode=False)
+others = ["regcodec.cli." + module.partition(":")[0] for name, module in COMMANDS.items() if name != "encode"]
+print("LOADED", [name for name in (*others, "importlib.metadata") if name in sys.modules])
+""")
+    assert printed.splitlines()[-1] == "LOADED []"
+
+
 def test_another_quality_another_pack_and_a_large_picture_are_refused(model: Model) -> None:
     with pytest.raises(UsageError, match=r"-q 2: pack tiny has the qualities 1, 3, 4\."):
         encode_pixels(render(1, 8, 8), model, 2.0)

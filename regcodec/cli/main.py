@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
 
-from regcodec.cli.decode import decode
-from regcodec.cli.encode import encode
-from regcodec.cli.evaluate import eval_command
-from regcodec.cli.export import export
-from regcodec.cli.info import info
-from regcodec.cli.models import models
-from regcodec.cli.study import study
-from regcodec.cli.train import train
-from regcodec.cli.verify import verify
 from regcodec.cli.version import show_version
 from regcodec.errors import RegcodecError
 
+COMMANDS = {
+    "encode": "encode",
+    "decode": "decode",
+    "eval": "evaluate:eval_command",
+    "train": "train",
+    "export": "export",
+    "study": "study",
+    "verify": "verify",
+    "info": "info",
+    "models": "models",
+}
+"""Command -> module below `regcodec.cli`, and the function in it where that has another name; loaded when called."""
+
 
 class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return command(cmd_name) if cmd_name in COMMANDS else None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -47,5 +58,8 @@ def main() -> None:
     """
 
 
-for _command in (encode, decode, eval_command, train, export, study, verify, info, models):
-    main.add_command(_command)
+def command(name: str) -> click.Command:
+    """Return one of `COMMANDS`."""
+    module, _, function = COMMANDS[name].partition(":")
+    found: click.Command = getattr(import_module(f"regcodec.cli.{module}"), function or name)
+    return found
