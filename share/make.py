@@ -48,9 +48,7 @@ def man_page() -> str:
 
 def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
     """Yield a section for each command of a group, those of groups in it after their own."""
-    for name in sorted(group.list_commands(context)):
-        command = group.get_command(context, name)
-        assert command is not None
+    for name, command in sorted(group.commands.items()):
         below = click.Context(command, info_name=name, parent=context)
         usage = " ".join(command.collect_usage_pieces(below))
         yield from (f".SS {below.command_path} {_escaped(usage)}", *_prose(command), *_options(command, below))

@@ -186,6 +186,12 @@ def test_the_tables_of_eval_are_whole_where_no_terminal_cuts_them(run: Run, pict
     assert max(map(len, result.stdout.splitlines())) < 400  # and no wider than its contents
 
 
+def test_a_mistyped_command_is_told_what_was_meant(run: Run) -> None:
+    result = run("encod")
+    assert result.exit_code == 2
+    assert "'encode'" in result.stderr
+
+
 def test_the_version_is_the_packages(run: Run) -> None:
     assert __version__ in run("--version").stdout
 

@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 from click.testing import Result
 
-from regcodec.cli.main import COMMANDS, command
+from regcodec.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 SHARE = ROOT / "share"
@@ -45,9 +45,9 @@ def test_the_man_page_is_the_command_lines(make: ModuleType) -> None:
 
 def test_the_man_page_has_every_command_and_option() -> None:
     page = (SHARE / "man/man1/regcodec.1").read_text().replace("\\-", "-")
-    for name in COMMANDS:
+    for name, command in main.commands.items():
         assert f".SS regcodec {name} " in page
-        for parameter in command(name).params:
+        for parameter in command.params:
             for option in parameter.opts:
                 assert parameter.param_type_name == "argument" or option in page
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from regcodec.bitstream.container import Chunk, RgcFile, read_rgc, write_rgc
-from regcodec.cli.main import command, main
+from regcodec.cli.main import main
 from regcodec.codec import decoder
 from regcodec.codec.decoder import decode_pixels, decode_symbols
 from regcodec.codec.encoder import encode_pixels, encode_symbols
@@ -327,8 +327,8 @@ def test_the_default_limit_of_the_command_line_is_the_libraries() -> None:
     from regcodec.codec.pixels import MAX_PIXELS
 
     assert MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
-    for name in ("encode", "decode", "verify"):
-        assert {p.name: p.default for p in command(name).params}["max_pixels"] == MAX_PIXELS
+    for command in ("encode", "decode", "verify"):
+        assert {p.name: p.default for p in main.commands[command].params}["max_pixels"] == MAX_PIXELS
 
 
 def test_images_beyond_pillows_own_limit_are_read_where_ours_allows_and_its_limit_stays(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Any
 
@@ -21,16 +22,31 @@ COMMANDS = {
     "info": "info",
     "models": "models",
 }
-"""Command -> module below `regcodec.cli`, and the function in it where that has another name; loaded when called."""
+"""Command -> module below `regcodec.cli`, and the function in it where that has another name."""
+
+
+class _Commands(MutableMapping[str, click.Command]):
+    """`COMMANDS`, each loaded when it is asked for: none waits for the others' modules."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module, _, function = COMMANDS[name].partition(":")
+        found: click.Command = getattr(import_module(f"regcodec.cli.{module}"), function or name)
+        return found
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        raise TypeError("a command is a line in COMMANDS")
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a command is a line in COMMANDS")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
 class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return command(cmd_name) if cmd_name in COMMANDS else None
-
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -42,7 +58,9 @@ class _Group(click.Group):
             ctx.exit(RegcodecError.exit_code)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Group, commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -56,10 +74,3 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failure, 2 usage, 3 damaged or not an .rgc file, 4 pack not found, 5 over a limit.
     """
-
-
-def command(name: str) -> click.Command:
-    """Return one of `COMMANDS`."""
-    module, _, function = COMMANDS[name].partition(":")
-    found: click.Command = getattr(import_module(f"regcodec.cli.{module}"), function or name)
-    return found

@@ -19,6 +19,7 @@ from regcodec.codec.tiles import Box, Grid
 from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolDecoder
 from regcodec.errors import DamagedFileError, PackNotFoundError
+from regcodec.exact.hyperprior import flat
 
 
 def decode_pixels(
@@ -67,13 +68,12 @@ def decode_symbols(file: RgcFile, model: Model, clock: Stopwatch, tile: int = 0)
         z_symbols = coder.decode(model.z_table_indices(shape, file.quality), model.z_tables).reshape(shape)
     y_symbols = np.zeros(model.y_shape(shape), np.int32)
     y_hat = np.zeros(y_symbols.shape, np.float32)
-    flat, flat_hat = y_symbols.reshape(-1), y_hat.reshape(-1)
     unit = model.step(file.quality) / (1 << model.entropy.parameter_bits)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, file.quality)):
         with clock.lap("coder"):
-            flat[where] = symbols = coder.decode(tables, model.y_tables)
+            flat(y_symbols)[where] = symbols = coder.decode(tables, model.y_tables)
         with clock.lap("entropy"):
-            flat_hat[where] = model.entropy.reconstructed(symbols, means, tables, rate) * unit
+            flat(y_hat)[where] = model.entropy.reconstructed(symbols, means, tables, rate) * unit
     with clock.lap("coder"):
         coder.finish()
         check_symbols(z_symbols, y_symbols, payload[:CRC_BYTES])

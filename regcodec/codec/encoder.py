@@ -20,6 +20,7 @@ from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import Symbols, symbols_crc
 from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolEncoder
+from regcodec.exact.hyperprior import flat
 
 Quantizer = Callable[[npt.NDArray[np.float64], npt.NDArray[np.integer[Any]]], Symbols]
 """y symbols [K] from g * y - mean [K] and the tables [K] that they are coded with: a choice no decoder notices."""
@@ -127,13 +128,13 @@ def code_latents(
     with clock.lap("coder"):
         coder.encode(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row), model.z_tables)
     y_symbols = np.zeros(y.shape, np.int32)
-    flat, flat_y = y_symbols.reshape(-1), y.reshape(-1)
+    symbols, values = flat(y_symbols), y.reshape(-1)
     unit, step = 1 << model.entropy.parameter_bits, model.step(row)
     for where, means, tables in clock.laps("entropy", model.walk(z_symbols, y_symbols, row)):
         with clock.lap("entropy"):
-            flat[where] = symbols = quantize(flat_y[where] / step - means / unit, tables)
+            symbols[where] = quantize(values[where] / step - means / unit, tables)
         with clock.lap("coder"):
-            coder.encode(symbols, tables, model.y_tables)
+            coder.encode(symbols[where], tables, model.y_tables)
     with clock.lap("coder"):
         stream = coder.finish()
     return z_symbols, y_symbols, stream

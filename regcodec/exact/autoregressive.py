@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
-from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step
+from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step, flat
 from regcodec.exact.layers import Activations, IntegerLayer
 from regcodec.exact.rate import Rate
 
@@ -105,7 +105,7 @@ class ExactAutoregressive(ExactHyperprior):
         p = self._hyper_synthesis(z_symbols, rate)
         entered = self.context.enter(np.floor(p / (1 << self.parameter_bits - self.context.feature_bits) + 0.5))
         latent, height, width = y.shape
-        flat, channels = y.reshape(-1), np.arange(latent)[:, None] * (height * width)
+        symbols, channels = flat(y), np.arange(latent)[:, None] * (height * width)
         across = width + 2 * REACH
         y_hat = np.zeros((latent, (height + REACH) * across))
         before = np.array([row * across + column for row, column in BEFORE])[:, None]
@@ -118,4 +118,4 @@ class ExactAutoregressive(ExactHyperprior):
             tables = self._indices(scales)
             where = channels + (rows * width + columns)
             yield Step(where.reshape(-1), means.reshape(-1), tables.reshape(-1))
-            y_hat[:, places] = self._read_back(flat[where], means, tables, rate, self.context.input_bits)
+            y_hat[:, places] = self._read_back(symbols[where], means, tables, rate, self.context.input_bits)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
-from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step
+from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step, flat
 from regcodec.exact.layers import Activations, IntegerLayer
 from regcodec.exact.rate import Rate
 
@@ -113,7 +113,7 @@ class ExactContext(ExactHyperprior):
         entered = self.context.layers[0](np.floor(first / (1 << drop) + 0.5)).astype(np.float64)
         if rate.context_bias.size:
             entered += rate.context_bias[:, None, None]
-        flat, y_hat = y.reshape(-1), np.zeros(y.shape)
+        symbols, y_hat = flat(y), np.zeros(y.shape)
         for step in range(GROUPS):
             features = self.context.features(entered, y_hat, step) if step else entered
             coded = np.zeros(y.shape, np.bool_)
@@ -132,7 +132,7 @@ class ExactContext(ExactHyperprior):
             tables = self._indices(np.concatenate(scales))
             where = np.flatnonzero(coded)
             yield Step(where, joined, tables)
-            y_hat.reshape(-1)[where] = self._read_back(flat[where], joined, tables, rate, self.context.input_bits)
+            flat(y_hat)[where] = self._read_back(symbols[where], joined, tables, rate, self.context.input_bits)
 
 
 def channels_of(group: int, latent: int) -> npt.NDArray[np.int64]:

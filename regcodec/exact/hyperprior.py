@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,18 @@ class Step(NamedTuple):
     """What can be coded at once."""
 
     where: slice | npt.NDArray[np.intp]
-    """What to index flat y with, y.reshape(-1) of [M, 4h, 4w], for the K elements that this step codes: they rise."""
+    """What to index `flat(y)` of [M, 4h, 4w] with for the K elements that this step codes: they rise."""
     means: npt.NDArray[np.float64]
     """[K], integers in units of 2^-parameter_bits, of g * y."""
     tables: npt.NDArray[np.uint8]
     """[K], table indices."""
+
+
+def flat(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the elements of y in the order channel, row, column: the very array, never a copy (`AttributeError`)."""
+    view = y.view()
+    view.shape = (-1,)
+    return view
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,7 @@ class ExactHyperprior:
         """Return g * y_hat of decoded symbols, integers in units of 2^-parameter_bits; equal shapes throughout."""
         values: npt.NDArray[np.float64] = symbols * float(1 << self.parameter_bits) + means
         if rate.offsets.any():
-            moved = symbols.nonzero()  # few
-            values[moved] -= np.sign(symbols[moved]) * rate.offsets[tables[moved]]
+            values -= np.sign(symbols) * rate.offsets[tables]
         return values
 
     def _read_back(

@@ -97,9 +97,7 @@ class IntegerLayer:
 
     def sums(self, a: Activations) -> Activations:
         """Return sum w*a + bias + 2^(shift-1) for `a` [I, H, W], which `finish` divides."""
-        if a.dtype != self.product_dtype:
-            a = a.astype(self.product_dtype)  # what float32 rounds is beyond the limit
-        a = np.clip(a, -self.limit, self.limit)
+        a = np.clip(a, -self.limit, self.limit, out=np.empty(a.shape, self.product_dtype), casting="same_kind")
         return self._transposed(a) if self.kind == "deconv" else self._convolve(a)
 
     def finish(self, acc: Activations) -> Activations:

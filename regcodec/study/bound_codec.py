@@ -5,7 +5,8 @@
                                                       float_bits   -log2 of the float model, of the same symbols
 
 The asymptotic effect of a deterministic codec is bytes against the ideal code length. The float model is the pack's
-network read back into torch, a Gaussian integrated over each bin and the factorized prior.
+network read back into torch, a Gaussian integrated over each bin and the factorized prior; against it a pack whose
+tables are shaped by symbols can be ahead.
 """
 
 from __future__ import annotations

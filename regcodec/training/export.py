@@ -52,6 +52,8 @@ from regcodec.training.tables import bottleneck_tables, gaussian_tables, measure
 
 LARGEST_COST = 0.01
 """Share of the float model's bits that integers may cost."""
+LARGEST_ROUNDING = 1e-5
+"""Share of the bits by which tables of whole numbers may fall short of what shaping them must save."""
 LARGEST_PSNR_GAP = 0.05
 """dB between the pack's pictures and the network's."""
 
@@ -76,12 +78,12 @@ class Check:
 
     @property
     def saved(self) -> float:
-        """Share of bits that measured tables save, on the images that they were measured on."""
+        """Share of bits that shaped tables save, on the images that shaped them."""
         return 1 - self.table_bits / self.integer_bits
 
 
 def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: Console) -> Pack:
-    """Write the pack of a checkpoint to `target` and return it; refuse when integers cost more than 1 %."""
+    """Write the pack of a checkpoint to `target` and return it; refuse when its integers cost more than 1 %."""
     network, _, state = checkpoint_network(checkpoint)
     images = [image.contiguous() for image in state["calibration"]]
     return export_network(network, images, _origin(state), target, force=force, console=console)
@@ -111,23 +113,31 @@ def export_network(
     write_atomically(target, pack_bytes(codec_pack.members, manifest))
     console.print(
         f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, "
-        f"integers cost {check.cost:+.3%} of the bits, measured tables {-check.saved:+.3%}",
+        f"integers cost {check.cost:+.3%} of the bits" + ("" if fine else f", shaped tables save {check.saved:.3%}"),
         soft_wrap=True,
     )
     return codec_pack
 
 
 def pack_of(network: LatentCodec, images: list[Tensor], name: str, *, fine: bool = False) -> Pack:
-    """Return the pack of a network, without a manifest; `images` and `fine` are those of `freeze`."""
-    return _pack(freeze(network, images, fine=fine), name)
+    """Return the pack of a network, without a manifest; `images` and `fine` are those of `freeze`.
+
+    The images also shape the tables of y, but for a `fine` pack, whose images are no photographs.
+    """
+    pack = _pack(freeze(network, images, fine=fine), name)
+    if fine:
+        return pack
+    model = Model.from_pack(pack, threads=1)
+    tables = measured_tables(model.y_tables, symbol_counts(model, images))
+    return _pack({**pack.members, "entropy.npz": _npz(pack.arrays() | _table_arrays("y", tables))}, name)
 
 
 @torch.no_grad()
 def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) -> dict[str, bytes]:
     """Return the pack members of `network`; `images` ([1, 3, h, w] uint8) set ranges and rounding.
 
-    They also set the shape of the tables of y. `fine` keeps h_s in 12 bits, h_a and all layers of residual blocks in
-    half precision instead of 8 bits, and Gaussian tables: for images that are no photographs.
+    `fine` keeps h_s in 12 bits, and h_a and all layers of residual blocks in half precision instead of 8 bits. The
+    tables of y are Gaussian.
     """
     network = network.float().eval()
     members = export_graphs(network if fine else rounded_transforms(network, images), fine=fine)
@@ -187,16 +197,12 @@ def freeze(network: LatentCodec, images: list[Tensor], *, fine: bool = False) ->
     }
     if rates.declared is not None:
         codec["rates"] = rates.declared
-    members = {
+    return {
         "codec.json": _json(codec),
         **members,
         "entropy.npz": _npz(arrays),
         TRAINING_ONLY: bottleneck_member(network),
     }
-    if fine:
-        return members
-    tables = measured_tables(gaussian_tables(), symbol_counts(Model.from_pack(_pack(members, "")), images))
-    return {**members, "entropy.npz": _npz(arrays | _table_arrays("y", tables))}
 
 
 def symbol_counts(model: Model, images: list[Tensor]) -> npt.NDArray[np.int64]:
@@ -240,6 +246,11 @@ def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
     check = Check(len(images), float_bits, integer_bits, table_bits, file_bits, float(np.mean(gaps)))
     if not check.cost <= LARGEST_COST:
         raise RegcodecError(f"integers cost {check.cost:.2%} of the bits, more than {LARGEST_COST:.0%}: not exported.")
+    if not check.table_bits <= check.integer_bits * (1 + LARGEST_ROUNDING):
+        raise RegcodecError(
+            f"the tables of y cost {-check.saved:.3%} more than Gaussian ones on the images that shaped them: not "
+            "exported."
+        )
     if not abs(check.psnr_gap) <= LARGEST_PSNR_GAP:
         raise RegcodecError(f"the pack's pictures differ from the network's by {check.psnr_gap:.3f} dB: not exported.")
     return check
@@ -269,7 +280,7 @@ def _manifest(origin: dict[str, Any], check: Check) -> dict[str, Any]:
             "table_bits": round(check.table_bits),
             "file_bits": check.file_bits,
             "cost": round(check.cost, 6),
-            "measured_tables_save": round(check.saved, 6),
+            "shaped_tables_save": round(check.saved, 6),
             "psnr_gap_db": round(check.psnr_gap, 5),
         },
     }

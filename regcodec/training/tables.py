@@ -1,7 +1,7 @@
 """Probability models as integer frequency tables.
 
-y   one zero-mean table per scale, 128 scales from 0.11 to 128 in equal ratios: a Gaussian, which symbols that were
-    counted with it make more like what they are (their tails are heavier)
+y   one zero-mean table per scale, 128 scales from 0.11 to 128 in equal ratios: a Gaussian, or a Gaussian and the
+    symbols that were counted with its scale, whose tails are heavier
 z   one table per channel from the factorized prior (CompressAI's EntropyBottleneck; Balle et al. 2018)
 """
 
@@ -53,7 +53,7 @@ def gaussian_tables() -> FrequencyTables:
 def measured_tables(gaussian: FrequencyTables, counts: npt.NDArray[np.integer[Any]]) -> FrequencyTables:
     """Return the tables of y after `counts` symbols were seen of each entry, in the order of the frequencies.
 
-    Each table stays symmetric, and of the same symbols; an entry that was never seen keeps its share of the prior.
+    A table codes the same symbols as before and is symmetric but for rounding; its Gaussian counts as PRIOR_SYMBOLS.
     """
     tables = []
     for table, start in enumerate(gaussian.starts):

@@ -16,6 +16,7 @@ from tests import reference_decoder
 from tests.exact.test_context import RATE, M, Z, latents, random_layer, rate_of
 from tests.exact.walking import (
     assert_a_symbol_is_read_as_the_clamp,
+    assert_a_y_of_another_layout_is_refused,
     assert_y_is_not_looked_at_before_it_is_answered,
     walked,
     with_layer,
@@ -116,6 +117,10 @@ def test_a_symbol_changes_the_twelve_positions_that_see_it_and_nothing_in_the_wa
         changed[rows, columns] = (before[1] != after[1]).reshape(M, -1).any(axis=0)
         assert wave > 4 + 3 * 3 or not changed[rows, columns].any()
     assert all(changed[3 - row, 4 - column] for row, column in BEFORE if 4 - column < 8)
+
+
+def test_a_y_whose_elements_lie_in_another_order_is_refused() -> None:
+    assert_a_y_of_another_layout_is_refused(model_of(5), *latents(5, 1, 2), RATE)
 
 
 def test_y_is_not_looked_at_before_its_wave_is_answered() -> None:

@@ -17,6 +17,7 @@ from regcodec.exact.rate import Rate
 from tests import reference_decoder
 from tests.exact.walking import (
     assert_a_symbol_is_read_as_the_clamp,
+    assert_a_y_of_another_layout_is_refused,
     assert_y_is_not_looked_at_before_it_is_answered,
     walked,
     with_layer,
@@ -138,6 +139,10 @@ def test_a_symbol_changes_later_steps_only(changed: int) -> None:
     for step in range(4):
         same = all(np.array_equal(a, b) for a, b in zip(before[step], after[step], strict=True))
         assert same == (step <= changed)
+
+
+def test_a_y_whose_elements_lie_in_another_order_is_refused() -> None:
+    assert_a_y_of_another_layout_is_refused(context_of(5), *latents(5, 1, 2), RATE)
 
 
 def test_y_is_not_looked_at_before_its_step_is_answered() -> None:

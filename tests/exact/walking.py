@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 
 from regcodec.exact.autoregressive import ExactAutoregressive
 from regcodec.exact.context import ExactContext
@@ -33,6 +34,13 @@ def assert_y_is_not_looked_at_before_it_is_answered(
     known = [step.means.copy() for step in model.walk(z, prepared, rate)]  # every symbol stands in y from the start
     for means, (_, expected, _) in zip(known, walked(model, z, y, rate), strict=True):
         np.testing.assert_array_equal(means, expected)
+
+
+def assert_a_y_of_another_layout_is_refused(
+    model: ExactContext | ExactAutoregressive, z: np.ndarray, y: np.ndarray, rate: Rate
+) -> None:
+    with pytest.raises(AttributeError):
+        next(model.walk(z, np.asfortranarray(y), rate))
 
 
 def assert_a_symbol_is_read_as_the_clamp(

@@ -28,6 +28,7 @@ from regcodec.optimize.annealing import anneal
 from regcodec.optimize.objective import Objective, gaussian_bits, nearest, rounded
 from regcodec.optimize.picture import Optimizer
 from regcodec.optimize.walks import Part
+from regcodec.training.tables import gaussian_tables
 
 ROOT = Path(__file__).parents[2]
 MEAN, TIED, RATE, LOW = 0.2, 0.003, 0.003, 0.005
@@ -65,9 +66,9 @@ def test_torch_walks_a_res_context_as_the_exact_path_does(model: Model, photo: n
     assert np.array_equal(u.round()[0].numpy(), z_symbols)
 
     bits = model.z_tables.ideal_bits(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row))
-    means, step_of = np.zeros(y.shape), np.zeros(y.shape, int)
+    means, step_of, gaussian = np.zeros(y.shape), np.zeros(y.shape, int), gaussian_tables()
     for step, (where, mean, tables) in enumerate(model.walk(z_symbols, y_symbols, row)):
-        bits += model.y_tables.ideal_bits(y_symbols.reshape(-1)[where], tables)
+        bits += gaussian.ideal_bits(y_symbols.reshape(-1)[where], tables)
         means.reshape(-1)[where] = mean / (1 << model.entropy.parameter_bits)
         step_of.reshape(-1)[where] = step
     assert step_of.max() == GROUPS - 1

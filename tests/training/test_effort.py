@@ -27,6 +27,7 @@ from regcodec.optimize.objective import Objective, nearest, rounded
 from regcodec.optimize.picture import Optimizer
 from regcodec.optimize.proximal import Proximal, _Proposal, curvature_of, proximal
 from regcodec.optimize.walks import everything
+from regcodec.training.tables import gaussian_tables
 from tests.images import noise, render
 
 PICTURES = (
@@ -90,7 +91,7 @@ def test_torch_and_the_exact_path_agree_on_symbols_rate_and_pixels(model: Model,
     bits = model.z_tables.ideal_bits(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row))
     means = np.zeros(y.shape)
     for where, mean, tables in model.walk(z_symbols, y_symbols, row):
-        bits += model.y_tables.ideal_bits(y_symbols.reshape(-1)[where], tables)
+        bits += gaussian_tables().ideal_bits(y_symbols.reshape(-1)[where], tables)
         means.reshape(-1)[where] = mean / (1 << model.entropy.parameter_bits)
     assert np.array_equal(u.round()[0].numpy(), z_symbols)
     assert np.abs(walked.values[0].numpy() - (y_symbols + means)).max() < 0.01
@@ -310,5 +311,5 @@ def test_from_the_symbols_of_a_file_torch_walks_as_the_exact_path(name: str, pla
     decided = walked.values[0].numpy() - values
     assert np.abs(decided).max() < 0.1  # of a step: another symbol would be a whole step away
     bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
-    bits += model.y_tables.ideal_bits(y.ravel(), tables.ravel())
+    bits += gaussian_tables().ideal_bits(y.ravel(), tables.ravel())
     assert walked.bits.item() == pytest.approx(bits, rel=0.005, abs=8)

@@ -16,7 +16,7 @@ from regcodec.codec.pack import read_pack
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.training import export as export_module
 from regcodec.training.checkpoint import checkpoint_network
-from regcodec.training.export import export_checkpoint, freeze
+from regcodec.training.export import export_checkpoint, freeze, pack_of, symbol_counts
 from regcodec.training.graphs import graph_weights
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
@@ -109,6 +109,14 @@ def test_a_pack_whose_integers_cost_more_than_one_percent_is_refused(
     with pytest.raises(RegcodecError, match="not exported"):
         export_checkpoint(runs["vanilla"], tmp_path / "a.rgm", force=False, console=silent)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_symbol_of_y_is_counted_at_every_quality(runs: dict[str, Path]) -> None:
+    network, _, state = checkpoint_network(runs["vanilla"])
+    images = [image.contiguous() for image in state["calibration"][:2]]
+    model = Model.from_pack(pack_of(network, images, "counted"))
+    elements = sum(network.config.M * image.shape[2] * image.shape[3] // 256 for image in images)
+    assert symbol_counts(model, images).sum() == elements * len(model.qualities)
 
 
 def test_an_existing_pack_is_not_replaced_unasked(runs: dict[str, Path], tmp_path: Path, silent: Console) -> None:

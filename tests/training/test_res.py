@@ -19,9 +19,10 @@ from regcodec.codec.model import Model
 from regcodec.codec.pack import read_pack
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.config import SIZES, NetworkConfig, RegularizerConfig
-from regcodec.errors import UsageError
+from regcodec.errors import RegcodecError, UsageError
+from regcodec.training import export
 from regcodec.training.checkpoint import checkpoint_network
-from regcodec.training.export import export_checkpoint
+from regcodec.training.export import export_checkpoint, symbol_counts
 from regcodec.training.growth import grow
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
@@ -84,7 +85,18 @@ def test_the_reference_decoder_reads_the_same_symbols(pack: Path) -> None:
 
 
 def test_integers_cost_less_than_a_third_of_a_percent(pack: Path) -> None:
-    assert read_pack(pack).manifest["integers"]["cost"] < 0.003
+    figures = read_pack(pack).manifest["integers"]
+    assert figures["cost"] < 0.003
+    assert figures["table_bits"] < figures["integer_bits"]  # shaped by the crops' symbols
+
+
+def test_tables_shaped_by_other_symbols_are_refused(
+    checkpoint: Path, tmp_path: Path, silent: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "symbol_counts", lambda *given: 1000 * symbol_counts(*given)[::-1])
+    with pytest.raises(RegcodecError, match="tables of y cost .* not exported"):
+        export_checkpoint(checkpoint, tmp_path / "a.rgm", force=False, console=silent)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pack_read_back_gives_the_same_output_within_1e_4(pack: Path) -> None:
