@@ -4,7 +4,8 @@
 
 Per quality, over the images: bytes above the ideal code length of the integer tables, and above what the float
 model estimates: the checkpoint that the pack was exported from, with its own weights, scales and likelihoods. The last
-columns (against the float model, a Gaussian, which tables shaped by an export can be ahead of) are what remains of the largest excess after the allowance of 48 bytes a file, in percent.
+columns are what remains of the largest excess after the allowance of 48 bytes a file, in percent. The float model is a
+Gaussian: tables that an export shaped can be ahead of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """R + lambda D of a tile as a differentiable function of its latents, on the decoder exactly as the pack holds it.
 
     v   [1, M, 4h, 4w]  g * y, in quantization steps          u   [1, N, h, w]  (z - median) / z_step
-    bits                estimated bits of z and y; a Gaussian of the context's scale and mean, floor 2^-24 as the tables;
-                        tables that an export shaped are up to a percent cheaper
+    bits                estimated bits of z and y; a Gaussian of the context's scale and mean, floor 2^-24 as the tables
+                        (which may be up to a percent cheaper, where an export shaped them)
     distortion          lambda * squared error of the window, in bits: the same unit as 8 * bytes of the file
     values              [1, M, 4h, 4w]  symbol + mean of every element, in steps: what v may be replaced by
 
