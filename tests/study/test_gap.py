@@ -23,6 +23,8 @@ from regcodec.study.gap_effects import asymptotic, figure
 from regcodec.study.gap_plan import read_plan
 from regcodec.training.loop import RunPaths
 from regcodec.training.restore import restore_network
+from regcodec.training.tables import gaussian_tables
+from tests.agreement import table_bits
 from tests.study.conftest import CONFIG, NETWORKS
 
 
@@ -88,10 +90,12 @@ def test_files_of_the_default_pack_are_a_little_above_their_ideal_length() -> No
     codec = Codec(model, restore_network(model.pack).requires_grad_(False))
     with Image.open(root / "docs" / "sample" / "coffee.png") as image:
         pixels = np.asarray(image.convert("RGB"))[100:228, 120:312]
-    data = encode_pixels(pixels, model, model.rates.qualities[row_of(model, 0.0162)])
+    quality = model.rates.qualities[row_of(model, 0.0162)]
+    data = encode_pixels(pixels, model, quality)
     tables, floats, stream = ideal(codec, read_rgc(data))
+    gaussian = table_bits(replace(model, y_tables=gaussian_tables()), pixels, quality)
     assert tables <= 8 * stream <= tables + 64 + 0.001 * tables
-    assert floats == pytest.approx(tables, rel=0.005)
+    assert floats == pytest.approx(gaussian, rel=0.005)
     assert 0 < len(data) - stream <= 48
 
 
