@@ -1,4 +1,4 @@
-"""Milliseconds of the networks in decision 1's tables: transforms and exact path of one picture, weights not trained.
+"""Milliseconds of the networks in decision 1's tables: transforms and exact path of one picture, at the linear start.
 
     python benchmarks/network_speed.py [--width 768] [--height 512] [--repeats 9]
 
@@ -26,6 +26,7 @@ from regcodec.config import QUALITY_LAMBDAS, NetworkConfig, sized
 from regcodec.training.export import pack_of
 from regcodec.training.imported import calibration_images
 from regcodec.training.networks.registry import build_network
+from regcodec.training.start import linear_start
 
 MEDIUM = sized("res-context", "medium")
 VARIANTS: dict[str, NetworkConfig] = {
@@ -53,7 +54,9 @@ def main() -> None:
     for name, config in VARIANTS.items():
         torch.manual_seed(1)
         network = build_network(replace(config, rate_bias=True), QUALITY_LAMBDAS)
-        pack = pack_of(network, calibration_images()[:1], "variant")
+        images = calibration_images()
+        linear_start(network, torch.cat(images).float() / 255)
+        pack = pack_of(network, images[:1], "variant")
         analysis, synthesis, exact = _times(pack, options)
         sums = (analysis, synthesis, exact, analysis + exact, synthesis + exact)
         print(f"| {name} | " + " | ".join(f"{1000 * seconds:.0f}" for seconds in sums) + " |", flush=True)
