@@ -71,10 +71,10 @@ def ideal(codec: Codec, file: RgcFile) -> tuple[float, float, int]:
         z, y, _ = decode_symbols(file, model, Stopwatch(), tile)
         stream += len(file.symbols(tile, tiles)) - CRC_BYTES
         tables += model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
-        flat, values = y.reshape(-1), np.zeros(y.size)
+        symbols, values = y.reshape(-1), np.zeros(y.size)
         for where, means, indices in model.walk(z, y, row):
-            tables += model.y_tables.ideal_bits(flat[where], indices)
-            values[where] = flat[where] + means / (1 << model.entropy.parameter_bits)
+            tables += model.y_tables.ideal_bits(symbols[where], indices)
+            values[where] = symbols[where] + means / (1 << model.entropy.parameter_bits)
         floats += _float_bits(codec, row, z, values.reshape(y.shape))
     return tables, floats, stream
 
