@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +221,22 @@ def test_an_existing_output_is_left_alone_without_force(
     assert target.read_bytes() != b"precious"
 
 
+def test_a_device_takes_an_output_without_force_and_stays_a_device(run: Run, picture: Path) -> None:
+    device = Path("/dev/null")
+    assert run("encode", picture, "-o", device, "--model", "tiny").exit_code == 0
+    assert device.is_char_device()
+
+
+def test_a_reader_that_has_seen_enough_of_a_list_hears_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "regcodec", "models", "--json"]
+    told = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert told.returncode == 1
+    assert told.stderr == b""
+
+
 def test_decoding_beside_the_original_does_not_replace_it(run: Run, picture: Path) -> None:
     original = picture.read_bytes()
     assert run("encode", picture, "--model", "tiny").exit_code == 0
@@ -309,7 +328,11 @@ def test_a_picture_that_cannot_be_coded_gives_a_sentence_and_no_file(
         (["encode", "PICTURE", "--model", "other"], 4, "other: no such pack. Packs here: tiny ("),
         (["info", "other"], 4, "other: no such pack. Packs here: tiny ("),
         (["encode", "PICTURE", "--model", "PICTURE"], 3, "not a regcodec pack"),
-        (["decode", "PICTURE"], 2, "exists already"),
+        (["decode", "PICTURE"], 2, "has the output's suffix already"),
+        (["encode", "PICTURE", "-o", "FOLDER/none/", "--model", "tiny"], 2, "none/: -o names a file."),
+        (["info", "FOLDER/none.rgc"], 2, "none.rgc: does not exist."),
+        (["info", "FOLDER"], 2, "is a directory; name a file."),
+        (["info", "PICTURE"], 3, "is neither an .rgc file nor a pack."),
         (["decode", "PICTURE", "-o", "FOLDER/out.png"], 3, "not an .rgc file."),
         (["verify", "PICTURE"], 3, "not an .rgc file."),
         (["verify", "BAD/cut-in-chunk.rgc"], 3, "truncated"),

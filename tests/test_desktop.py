@@ -17,7 +17,9 @@ from types import ModuleType
 import pytest
 from click.testing import Result
 
+from regcodec.cli.info import training_runs
 from regcodec.cli.main import main
+from regcodec.cli.models import card
 
 ROOT = Path(__file__).parents[1]
 SHARE = ROOT / "share"
@@ -135,6 +137,16 @@ def test_models_lists_packs_with_their_cards(run: Callable[..., Result]) -> None
     assert facts["pack"] == "tiny"
     assert not facts["default"]
     assert facts["training"]["steps"] == 800
+
+
+def test_the_card_counts_the_steps_of_every_run_since_the_first_weights() -> None:
+    first = {"training": {"finished_steps": 12_000, "lr": 5e-4, "regularizer": {"name": "none"}}}
+    second = {"training": {"finished_steps": 1_000, "regularizer": {"name": "source-entropy"}}, "init": first}
+    last = {"training": {"finished_steps": 300, "data": {"images": 7}}, "init": {"pack": "0" * 16, **second}}
+    assert [run["steps"] for run in training_runs(last)] == [12_000, 1_000, 300]
+    named = {"pack": "a", "architecture": "b", "bytes": 1, "pack_id": "c", "qualities": [], "file": "d"}
+    lines = list(card({**named, "default": False, **last}))
+    assert "    trained for 13,300 steps on 7 images, 1,000 of them with source-entropy" in lines
 
 
 def test_models_goes_on_after_a_damaged_pack(

@@ -12,7 +12,7 @@ import click
 
 from regcodec.cli.batch import Success, run_batch
 from regcodec.cli.plan import Job, plan
-from regcodec.cli.several import Several, batch_options
+from regcodec.cli.several import OUTPUT, Several, batch_options
 from regcodec.cli.streams import STANDARD, read_bytes, write_bytes
 from regcodec.cli.threads import model_option
 from regcodec.config import IMAGE_FORMATS
@@ -37,7 +37,7 @@ class Decoding:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=OUTPUT,
     help="Output image, - for standard output  [default: the file's name with the format's suffix]",
 )
 @click.option(

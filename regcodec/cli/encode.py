@@ -16,7 +16,7 @@ import click
 
 from regcodec.cli.batch import Success, run_batch
 from regcodec.cli.plan import Job, plan
-from regcodec.cli.several import Several, batch_options
+from regcodec.cli.several import OUTPUT, Several, batch_options
 from regcodec.cli.sizes import SIZE
 from regcodec.cli.streams import read_bytes, write_bytes
 from regcodec.cli.threads import model_option
@@ -47,7 +47,7 @@ class Encoding:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=OUTPUT,
     help="Output file, - for standard output  [default: the image's name with .rgc]",
 )
 @click.option(

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import click
 
 from regcodec.cli.streams import STANDARD, read_bytes
-from regcodec.errors import PackNotFoundError, naming
+from regcodec.errors import DamagedFileError, PackNotFoundError, UsageError, naming
 
 CHUNK_NAMES = {"S": "symbols", "A": "alpha", "i": "ICC profile", "e": "Exif", "x": "XMP"}
 
@@ -43,7 +44,14 @@ def _is_rgc(path: Path) -> bool:
 
 def _found_pack_facts(path: Path) -> dict[str, Any]:
     from regcodec.codec.library import find_pack
+    from regcodec.codec.pack import SUFFIX
 
+    if path.is_dir():
+        raise UsageError(f"{path}: is a directory; name a file.")
+    if not path.is_file() and path.suffix not in ("", SUFFIX):
+        raise UsageError(f"{path}: does not exist.")
+    if path.is_file() and path.suffix != SUFFIX and not is_zipfile(path):
+        raise DamagedFileError(f"{path}: is neither an .rgc file nor a pack.")
     return pack_facts(path if path.is_file() else find_pack(str(path)))
 
 
@@ -120,8 +128,22 @@ def _rgc_rows(facts: dict[str, Any]) -> Rows:
 
 
 def _pack_rows(facts: dict[str, Any]) -> Rows:
-    for name, value in facts.items():
-        yield from _shown(name.replace("_", " "), value)
+    shown = {**facts, "init": training_runs(facts)[:-1] or "none"} if "init" in facts else facts
+    for name, value in shown.items():
+        yield from _shown("runs before" if name == "init" else name.replace("_", " "), value)
+
+
+def training_runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what made a pack, from its manifest, first to last: each run began with the weights of the one before."""
+    runs: list[dict[str, Any]] = []
+    stage: dict[str, Any] | None = facts
+    while stage:
+        training = stage.get("training") or {}
+        regularizer = training.get("regularizer", {}).get("name", "none")
+        kept = {name: training[name] for name in ("lr", "batch", "crop", "seed") if name in training}
+        runs.append({"steps": training.get("finished_steps", 0), **kept, "regularizer": regularizer})
+        stage = stage.get("init")
+    return runs[::-1]
 
 
 def _shown(name: str, value: Any) -> Rows:
@@ -132,9 +154,10 @@ def _shown(name: str, value: Any) -> Rows:
             yield from _shown(f"  {key}".replace("_", " "), _in_a_line(below) if isinstance(below, dict) else below)
     elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         columns = list(dict.fromkeys(key for row in value for key in row))
-        yield name, "".join(f"{column:>12}" for column in columns)
-        for row in value:
-            yield "", "".join(f"{_plain(row.get(column, '')):>12}" for column in columns)
+        cells = [columns, *([_plain(row.get(column, "")) for column in columns] for row in value)]
+        wide = [max(10, *map(len, column)) + 2 for column in zip(*cells, strict=True)]
+        for place, row in enumerate(cells):
+            yield "" if place else name, "".join(f"{cell:>{w}}" for cell, w in zip(row, wide, strict=True))
     else:
         yield name, _plain(value)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from regcodec.cli.info import pack_facts, training_runs
 from regcodec.errors import RegcodecError
 
 
@@ -20,7 +22,6 @@ def models(as_json: bool) -> None:
     Packs are looked for in $REGCODEC_MODELS (folders, separated as in PATH), in the installed package, and in models/
     of a checkout. Of two with one name the first is taken.
     """
-    from regcodec.cli.info import pack_facts
     from regcodec.codec.library import DEFAULT, pack_folders, packs
 
     at_hand = packs()
@@ -28,18 +29,19 @@ def models(as_json: bool) -> None:
         searched = ", ".join(str(folder) for folder in pack_folders()) or "no folders"
         click.echo(f"No packs are at hand ({searched}). Set REGCODEC_MODELS.", err=True)
     for name, path in at_hand.items():
-        facts = _facts(path, pack_facts) | {"default": name == DEFAULT}
-        click.echo(json.dumps(facts) if as_json else "\n".join(_card(facts)))
+        facts = _facts(path) | {"default": name == DEFAULT}
+        click.echo(json.dumps(facts) if as_json else "\n".join(card(facts)))
 
 
-def _facts(path: Path, pack_facts: Any) -> dict[str, Any]:
+def _facts(path: Path) -> dict[str, Any]:
     try:
         return dict(pack_facts(path))
     except RegcodecError as error:
         return {"pack": path.stem, "file": str(path), "error": str(error)}
 
 
-def _card(facts: dict[str, Any]) -> Iterator[str]:
+def card(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a pack in the list, from `pack_facts` and whether it is the default."""
     yield facts["pack"] + (" (default)" if facts["default"] else "")
     if "error" in facts:
         yield f"    {facts['error']}"
@@ -47,17 +49,20 @@ def _card(facts: dict[str, Any]) -> Iterator[str]:
     state = ", experimental" if facts.get("experimental") else ""
     yield f"    {facts['architecture']}, {facts['bytes'] / 1e6:.1f} MB, id {facts['pack_id']}{state}"
     yield "    qualities " + " ".join(f"{row['q']:g}" for row in facts["qualities"])
-    if training := facts.get("training"):
-        yield "    " + _training(training)
+    if facts.get("training"):
+        yield "    " + _training(facts)
     yield f"    {facts['file']}"
 
 
-def _training(training: dict[str, Any]) -> str:
-    """Return one line on how a pack was trained, from what its manifest has."""
-    data, regularizer = training.get("data", {}), training.get("regularizer", {})
-    said = [f"trained for {training.get('finished_steps', training.get('steps', '?'))} steps"]
-    if data:
-        said.append(f"on {data.get('images', '?')} images")
-    if regularizer.get("name", "none") != "none":
-        said.append(f"with {regularizer['name']}")
-    return " ".join(said)
+def _training(facts: dict[str, Any]) -> str:
+    """Return one line on how a pack was trained: all of its runs, from the first weights on."""
+    steps: Counter[str] = Counter()
+    for run in training_runs(facts):
+        steps[run["regularizer"]] += run["steps"]
+    total, regularized = steps.total(), {name: count for name, count in steps.items() if name != "none" and count}
+    said = f"trained for {total:,} steps"
+    if data := facts["training"].get("data"):
+        said += f" on {data.get('images', '?')} images"
+    for name, count in regularized.items():
+        said += f", {'all' if count == total else f'{count:,} of them'} with {name}"
+    return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,17 @@ from regcodec.cli.threads import limit_threads, max_pixels_option, threads_optio
 from regcodec.config import STRIPPABLE
 from regcodec.errors import UsageError
 from regcodec.files import refuse_existing
+
+
+class _OutputFile(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).endswith(("/", os.sep)):
+            raise UsageError(f"{value}: -o names a file. Pass --out-dir for a directory.")
+        return super().convert(value, param, ctx)
+
+
+OUTPUT = _OutputFile(path_type=Path, allow_dash=True)
+"""The type of -o: one file, or - for standard output."""
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
