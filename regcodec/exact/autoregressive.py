@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step, flat
-from regcodec.exact.layers import Activations, IntegerLayer
+from regcodec.exact.layers import Activations, IntegerLayer, clamped
 from regcodec.exact.rate import Rate
 
 BEFORE = tuple((row, column) for row in (-2, -1, 0) for column in range(-2, 3) if (row, column) < (0, 0))
@@ -113,8 +113,7 @@ class ExactAutoregressive(ExactHyperprior):
             places = (rows + REACH) * across + columns + REACH
             near = y_hat.take(before + places, axis=1).reshape(-1, 1, len(rows))
             parameters = self.context.parameters(entered[:, rows, columns][:, None], near)[:, 0]
-            clamped = np.clip(parameters, -PARAMETER_LIMIT, PARAMETER_LIMIT)
-            scales, means = np.split(self._gained(clamped, rate), 2)
+            scales, means = np.split(self._gained(clamped(parameters, PARAMETER_LIMIT), rate), 2)
             tables = self._indices(scales)
             where = channels + (rows * width + columns)
             yield Step(where.reshape(-1), means.reshape(-1), tables.reshape(-1))

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step, flat
-from regcodec.exact.layers import Activations, IntegerLayer
+from regcodec.exact.layers import Activations, IntegerLayer, clamped
 from regcodec.exact.rate import Rate
 
 GROUPS = 4
@@ -92,8 +92,7 @@ class ContextNetwork:
         ]
 
     def _trunk(self, a: Activations) -> Activations:
-        limit = self.layers[4].limit
-        return np.clip(a, -limit, limit)
+        return clamped(a, self.layers[4].limit)
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,7 @@ class ExactContext(ExactHyperprior):
                 parameters = first[rows, row::2, column::2]
                 if step:
                     parameters = parameters + self.context.leave(step, group)(features[:, row::2, column::2])
-                clamped = np.clip(parameters, -PARAMETER_LIMIT, PARAMETER_LIMIT)
-                scale, mean = np.split(self._gained(clamped, rate), 2)
+                scale, mean = np.split(self._gained(clamped(parameters, PARAMETER_LIMIT), rate), 2)
                 coded[rows[0] : rows[0] + len(mean), row::2, column::2] = True
                 scales.append(scale.ravel())
                 means.append(mean)

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
-from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer
+from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer, clamped
 from regcodec.exact.rate import Rate
 
 PARAMETER_LIMIT = 1 << 30
@@ -159,7 +159,7 @@ class ExactHyperprior:
         a: Activations = z_symbols.astype(np.float64) * rate.z_step + self.medians[:, None, None]
         for layer in self.layers:
             a = layer(a)
-        return np.clip(a, -PARAMETER_LIMIT, PARAMETER_LIMIT).astype(np.float64, copy=False)
+        return clamped(a, PARAMETER_LIMIT).astype(np.float64, copy=False)
 
     def _gained(self, parameters: Activations, rate: Rate) -> npt.NDArray[np.float64]:
         gained: npt.NDArray[np.float64] = np.floor(parameters * rate.gain / (1 << self.gain_bits) + 0.5)

@@ -26,6 +26,7 @@ from regcodec.errors import naming
 from regcodec.exact.autoregressive import BEFORE, REACH, ExactAutoregressive
 from regcodec.exact.context import ExactContext
 from regcodec.exact.layers import IntegerLayer
+from regcodec.training.factoring import product
 from regcodec.training.graphs import graph_weights
 from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
@@ -49,7 +50,7 @@ def restore_network(pack: Pack) -> LatentCodec:
             if name in state:  # a graph has constants besides
                 state[name] = _stored_parameter(network, name, torch.from_numpy(value.copy()))
     entropy = pack.codec["entropy"]
-    _put_back(convolutions(network.h_s), model.entropy.layers, entropy["layers"])
+    _put_hyper_synthesis_back(convolutions(network.h_s), model.entropy.layers, entropy["layers"])
     share_weights(convolutions(network.h_s))
     if isinstance(network, ResContext) and isinstance(model.entropy, ExactContext):
         _put_back(context_layers(network.context), model.entropy.context.layers, entropy["context"]["layers"])
@@ -67,8 +68,26 @@ def restore_network(pack: Pack) -> LatentCodec:
 
 
 def _put_back(modules: list[nn.Module], layers: tuple[IntegerLayer, ...], specs: list[dict[str, Any]]) -> None:
-    for module, layer, spec in zip(modules, layers, specs, strict=True):
-        weight, bias = real_weights(layer, spec["input_bits"], spec["output_bits"])
+    _copy(modules, _real(layers, specs))
+
+
+def _put_hyper_synthesis_back(
+    modules: list[nn.Module], layers: tuple[IntegerLayer, ...], specs: list[dict[str, Any]]
+) -> None:
+    real = _real(layers, specs)
+    if len(real) == len(modules) + 1:
+        real[-2:] = [product(*real[-2:])]
+    _copy(modules, real)
+
+
+def _real(layers: tuple[IntegerLayer, ...], specs: list[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
+    return [
+        real_weights(layer, spec["input_bits"], spec["output_bits"]) for layer, spec in zip(layers, specs, strict=True)
+    ]
+
+
+def _copy(modules: list[nn.Module], real: list[tuple[Tensor, Tensor]]) -> None:
+    for module, (weight, bias) in zip(modules, real, strict=True):
         module.weight.copy_(weight)
         module.bias.copy_(bias)
 
