@@ -33,6 +33,10 @@ class PackNotFoundError(RegcodecError):
     exit_code = 4
 
 
+class NotExportedError(RegcodecError):
+    """A network would lose more by being frozen into a pack than an export allows."""
+
+
 class LimitError(RegcodecError):
     """A size is over a limit: image sides, pixels, symbols."""
 

@@ -19,14 +19,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from regcodec.codec.model import Model
-from regcodec.codec.pack import SUFFIX
-from regcodec.errors import RegcodecError, UsageError
+from regcodec.errors import NotExportedError, RegcodecError, UsageError
 from regcodec.evaluation.codecs import PackCodec
 from regcodec.evaluation.datasets import ImageSet, open_dataset
 from regcodec.evaluation.sweep import Point, sweep
 from regcodec.files import write_atomically
 from regcodec.study.plan import Images, Plan, Variant
-from regcodec.study.runs import Places
+from regcodec.study.runs import REFUSED, Places, Run
 from regcodec.training.checkpoint import snapshot_name
 from regcodec.training.export import export_checkpoint
 
@@ -115,15 +114,21 @@ def measure_run(
     threads: int | None,
     console: Console,
 ) -> None:
-    """Export the snapshots of a run and code what is not measured yet."""
-    folder = places.run(variant, seed)
+    """Export the snapshots of a run and code what is not measured yet; one whose export is refused is left out."""
+    run = Run(places.run(variant, seed))
     for step in plan.snapshots:
         wanted = [i for i in plan.images if i.name in sets and plan.measured(variant, seed, step, i)]
         if not wanted:
             continue
-        file = folder / f"{variant.name}-{step}{SUFFIX}"
-        if not file.exists():
-            export_checkpoint(folder / snapshot_name(step), file, force=False, console=SILENT)
+        file = run.pack(variant.name, step)
+        if not file.exists() and run.refusal(variant.name, step) is None:
+            try:
+                export_checkpoint(run.folder / snapshot_name(step), file, force=False, console=SILENT)
+            except NotExportedError as error:
+                write_atomically(file.with_suffix(REFUSED), str(error).encode())
+        if (refusal := run.refusal(variant.name, step)) is not None:
+            console.print(f"{variant.name}, seed {seed}, step {step}, is in no image set: {refusal}", soft_wrap=True)
+            continue
         codec = PackCodec(Model.open(file, threads=threads))
         pack = codec.model.pack.id
         left = []

@@ -91,6 +91,8 @@ def _page(
             f"Seeds of `{row.variant}` lie {row.deviation:.2f} % apart in validation loss (standard deviation of "
             f"{row.seeds}): what a comparison without pairs would have to beat.",
         ]
+    for name, seed, step, reason in results.refusals():
+        lines += ["", f"`{name}`, seed {seed}, step {step}, is in no image set, nor is its pair: {reason}"]
     for figure, title in (("validation", "Validation, R + lambda D"), ("bd_rate", "BD-rate")):
         for name in dict.fromkeys(d.set for d in differences if d.figure == figure):
             chosen = [d for d in differences if (d.figure, d.set) == (figure, name)]

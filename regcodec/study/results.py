@@ -124,6 +124,15 @@ class Results:
                 found.append(Spread(variant=variant.name, deviation=share, seeds=len(losses)))
         return found
 
+    def refusals(self) -> list[tuple[str, int, int, str]]:
+        """Return variant, seed, step and reason of what an export refused, so that it is in no image set."""
+        return [
+            (name, seed, step, reason)
+            for (name, seed), run in self._runs.items()
+            for step in self.plan.snapshots
+            if (reason := run.refusal(name, step)) is not None
+        ]
+
     def equal_beginnings(self) -> int:
         """Return how many pairs of runs there are; all of them began with equal weights and an equal batch."""
         return sum(

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from regcodec.codec.pack import SUFFIX
 from regcodec.config import TrainConfig
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.study.plan import Plan, Variant
@@ -23,6 +24,8 @@ from regcodec.training.initial import origin_of
 from regcodec.training.loop import RunPaths, train
 
 JOURNAL = "metrics.jsonl"
+REFUSED = ".refused"
+"""Suffix of a file beside a run: why its weights of a step became no pack."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,15 @@ class Run:
         """Digests of the codec's first weights and of the first batch."""
         starts = [row for row in self.records if row["kind"] == "start"]
         return (starts[-1]["weights"], starts[-1]["batch"]) if starts else None
+
+    def pack(self, variant: str, step: int) -> Path:
+        """Return where the pack of the weights of a step is."""
+        return self.folder / f"{variant}-{step}{SUFFIX}"
+
+    def refusal(self, variant: str, step: int) -> str | None:
+        """Return why the weights of a step became no pack, None where they did or have not been tried."""
+        file = self.pack(variant, step).with_suffix(REFUSED)
+        return file.read_text() if file.exists() else None
 
     def validation(self, step: int) -> dict[str, Any] | None:
         """Return the validation after `step` steps: loss and points."""

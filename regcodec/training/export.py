@@ -30,7 +30,7 @@ from regcodec.codec.pixels import Pixels
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.coding.tables import FrequencyTables
 from regcodec.config import quality_of_lambda
-from regcodec.errors import RegcodecError, UsageError
+from regcodec.errors import NotExportedError, UsageError
 from regcodec.files import refuse_existing, write_atomically
 from regcodec.training.checkpoint import checkpoint_network
 from regcodec.training.graphs import export_graphs
@@ -245,14 +245,18 @@ def prove(network: LatentCodec, model: Model, images: list[Tensor]) -> Check:
             gaps.append(_psnr(reference, pixels) - _psnr(decoded, pixels))
     check = Check(len(images), float_bits, integer_bits, table_bits, file_bits, float(np.mean(gaps)))
     if not check.cost <= LARGEST_COST:
-        raise RegcodecError(f"integers cost {check.cost:.2%} of the bits, more than {LARGEST_COST:.0%}: not exported.")
+        raise NotExportedError(
+            f"integers cost {check.cost:.2%} of the bits, more than {LARGEST_COST:.0%}: not exported."
+        )
     if not check.table_bits <= check.integer_bits * (1 + LARGEST_ROUNDING):
-        raise RegcodecError(
+        raise NotExportedError(
             f"the tables of y cost {-check.saved:.3%} more than Gaussian ones on the images that shaped them: not "
             "exported."
         )
     if not abs(check.psnr_gap) <= LARGEST_PSNR_GAP:
-        raise RegcodecError(f"the pack's pictures differ from the network's by {check.psnr_gap:.3f} dB: not exported.")
+        raise NotExportedError(
+            f"the pack's pictures differ from the network's by {check.psnr_gap:.3f} dB: not exported."
+        )
     return check
 
 

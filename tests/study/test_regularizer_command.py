@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from regcodec.errors import NotExportedError
 from regcodec.study import measure
 from regcodec.training import loop
 from tests.images import render
@@ -128,6 +130,30 @@ def test_a_study_stopped_while_training_and_while_coding_ends_as_if_it_had_not_b
     other = study(text=STUDY.replace("warmup = 2", "warmup = 1"))
     assert other.exit_code == 2
     assert "was trained with other settings (warmup 2, now 1). Choose another --out." in other.output
+
+
+@pytest.mark.slow
+def test_a_run_whose_export_is_refused_is_left_out_of_the_image_sets_and_named(
+    study: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export, tried = measure.export_checkpoint, []
+
+    def refusing_the_first_regularized(checkpoint: Path, target: Path, **named: object) -> object:
+        tried.append(target.stem)
+        if target.stem.startswith("r0.1") and target.parent.name == "seed-1":
+            raise NotExportedError("integers cost too much: not exported.")
+        return export(checkpoint, target, **named)
+
+    monkeypatch.setattr(measure, "export_checkpoint", refusing_the_first_regularized)
+    for attempts in (4, 4):  # a refusal is not tried again
+        assert study().exit_code == 0
+        assert len(tried) == attempts
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "`r0.1`, seed 1, step 3, is in no image set, nor is its pair: integers cost too much: not exported." in page
+    validated = next(csv.DictReader((tmp_path / "out" / "differences.csv").open()))
+    assert (validated["figure"], validated["seeds"]) == ("validation", "2")
+    coded = {(row["variant"], row["seed"]) for row in _untimed(tmp_path / "out" / "points.jsonl")}
+    assert coded == {("vanilla", 1), ("vanilla", 2), ("r0.1", 2)}
 
 
 def test_variants_that_do_not_begin_equal_are_no_pair(study: Callable[..., Result]) -> None:
