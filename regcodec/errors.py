@@ -34,7 +34,7 @@ class PackNotFoundError(RegcodecError):
 
 
 class NotExportedError(RegcodecError):
-    """A network would lose more by being frozen into a pack than an export allows."""
+    """A network cannot be frozen into a pack, or would lose more by it than an export allows."""
 
 
 class LimitError(RegcodecError):

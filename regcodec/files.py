@@ -14,10 +14,10 @@ from regcodec.errors import UsageError
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise `UsageError` when `path` exists and may not be replaced; a device or a pipe loses nothing."""
+    """Raise `UsageError` when `path` exists and may not be replaced; a character device or a pipe loses nothing."""
     if path.is_dir():
         raise UsageError(f"{path}: is a directory; name a file.")
-    if path.is_file() and not force:
+    if path.exists() and not (force or path.is_char_device() or path.is_fifo()):
         raise UsageError(f"{path}: exists already. Pass --force to replace it.")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: the directory {path.parent} does not exist. Create it first.")

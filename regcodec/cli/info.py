@@ -46,13 +46,18 @@ def _found_pack_facts(path: Path) -> dict[str, Any]:
     from regcodec.codec.library import find_pack
     from regcodec.codec.pack import SUFFIX
 
-    if path.is_dir():
-        raise UsageError(f"{path}: is a directory; name a file.")
-    if not path.is_file() and path.suffix not in ("", SUFFIX):
-        raise UsageError(f"{path}: does not exist.")
-    if path.is_file() and path.suffix != SUFFIX and not is_zipfile(path):
-        raise DamagedFileError(f"{path}: is neither an .rgc file nor a pack.")
-    return pack_facts(path if path.is_file() else find_pack(str(path)))
+    if path.is_file():
+        if path.suffix != SUFFIX and not is_zipfile(path):
+            raise DamagedFileError(f"{path}: is neither an .rgc file nor a pack.")
+        return pack_facts(path)
+    try:
+        return pack_facts(find_pack(str(path)))
+    except PackNotFoundError:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a directory; name a file.") from None
+        if path.suffix in (".rgc", SUFFIX) or len(path.parts) > 1:
+            raise UsageError(f"{path}: does not exist.") from None
+        raise
 
 
 def _rgc_facts(path: Path) -> dict[str, Any]:
@@ -139,10 +144,13 @@ def training_runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
     stage: dict[str, Any] | None = facts
     while stage:
         training = stage.get("training") or {}
+        stage = stage.get("init")
+        if not training:
+            continue
         regularizer = training.get("regularizer", {}).get("name", "none")
         kept = {name: training[name] for name in ("lr", "batch", "crop", "seed") if name in training}
-        runs.append({"steps": training.get("finished_steps", 0), **kept, "regularizer": regularizer})
-        stage = stage.get("init")
+        steps = training.get("finished_steps", training.get("steps", 0))
+        runs.append({"steps": steps, **kept, "regularizer": regularizer})
     return runs[::-1]
 
 

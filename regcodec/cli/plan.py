@@ -74,8 +74,8 @@ def plan(
             if target in taken:
                 planned.append(Failure(source, f"{source}: its output {target} is that of {taken[target]} already.", 2))
             elif target == source != STANDARD:
-                named_so = f"{source}: has the output's suffix already. Name another output with -o."
-                planned.append(Failure(source, named_so, 2))
+                same = "is the output, too" if places.output else "has the output's suffix already"
+                planned.append(Failure(source, f"{source}: {same}. Name another output with -o.", 2))
             else:
                 taken[target] = source
                 planned.append(Job(source, target))

@@ -92,7 +92,7 @@ def _page(
             f"{row.seeds}): what a comparison without pairs would have to beat.",
         ]
     for name, seed, step, reason in results.refusals():
-        lines += ["", f"`{name}`, seed {seed}, step {step}, is in no image set, nor is its pair: {reason}"]
+        lines += ["", f"`{name}`, seed {seed}, step {step}, is in no image set, and its pair in no BD-rate: {reason}"]
     for figure, title in (("validation", "Validation, R + lambda D"), ("bd_rate", "BD-rate")):
         for name in dict.fromkeys(d.set for d in differences if d.figure == figure):
             chosen = [d for d in differences if (d.figure, d.set) == (figure, name)]

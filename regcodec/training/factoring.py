@@ -19,22 +19,26 @@ LEFT_OUT = 1e-4
 WORTHWHILE = 0.5
 """Largest share of the layer's products that its two parts may have."""
 MULTIPLE = 16
+WINDOWS = 16
+"""Least windows on the samples for each of R channels: fewer say little of other pictures."""
 
 
 @torch.no_grad()
 def factored(modules: list[nn.Module], samples: list[Tensor]) -> list[nn.Module]:
     """Return the modules of h_s with the last in two where that is worth it; `samples` [1, N, h, w] enter the first."""
     *before, last = modules
-    if not isinstance(last, nn.Conv2d) or last.kernel_size == (1, 1):
+    if not isinstance(last, nn.Conv2d) or last.kernel_size == (1, 1) or last.stride != (1, 1) or last.groups > 1:
         return modules
     weight = last.weight.double().flatten(1)
-    mean, covariance = _moments([nn.Sequential(*before)(sample) for sample in samples], last)
+    inputs = [nn.Sequential(*before)(sample) for sample in samples]
+    mean, covariance = _moments(inputs, last)
     shares, components = torch.linalg.eigh(weight @ covariance @ weight.T)
     left_out = 1 - shares.flip(0).clamp_min(0).cumsum(0) / shares.clamp_min(0).sum()
     enough = int((left_out > LEFT_OUT).sum()) + 1
     rank = -(-enough // MULTIPLE) * MULTIPLE
     outs, window = weight.shape
-    if rank * (outs + window) > WORTHWHILE * outs * window:
+    windows = sum(a.shape[-2] * a.shape[-1] for a in inputs)
+    if rank * (outs + window) > WORTHWHILE * outs * window or windows < WINDOWS * rank:
         return modules
     chosen = components.flip(1)[:, :rank]
     first = nn.Conv2d(last.in_channels, rank, last.kernel_size, padding=last.padding)

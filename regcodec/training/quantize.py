@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from regcodec.errors import RegcodecError
+from regcodec.errors import NotExportedError, RegcodecError
 from regcodec.exact.layers import FLOAT32_EXACT, IntegerLayer, Kind
 from regcodec.training.factoring import factored
 from regcodec.training.networks.autoregressive import MaskedContextCodec
@@ -103,7 +103,9 @@ def quantize_network(network: nn.Sequential, samples: list[Tensor], *, fine: boo
         activated = following is not None and not in_a_row
         layer, output_bits = _quantize_layer(modules[index], input_bits, wanted, entering, activated=activated)
         if following is None and output_bits != PARAMETER_BITS:
-            raise RegcodecError("the weights of h_s are too large to be quantized; train with a smaller learning rate.")
+            raise NotExportedError(
+                "the weights of h_s are too large to be quantized; train with a smaller learning rate."
+            )
         layers.append(layer)
         bits.append((input_bits, output_bits))
         entering, input_bits = leaving, output_bits
@@ -134,7 +136,9 @@ def quantize_context(network: ResContext, images: list[Tensor]) -> QuantizedNetw
             wanted = PARAMETER_BITS
         layer, inside = _quantize_layer(module, input_bits, wanted, FINE, activated=role == 1)
         if role not in (0, 1) and inside != wanted:
-            raise RegcodecError("the weights of the context are too large to be quantized; train with a smaller --lr.")
+            raise NotExportedError(
+                "the weights of the context are too large to be quantized; train with a smaller --lr."
+            )
         layers.append(layer)
         bits.append((input_bits, inside))
     return QuantizedNetwork(tuple(layers), tuple(bits))
@@ -166,7 +170,9 @@ def quantize_masked_context(network: MaskedContextCodec, images: list[Tensor]) -
     ):
         layer, output_bits = _quantize_layer(module, input_bits, wanted, entering, activated=activated)
         if not activated and output_bits != wanted:
-            raise RegcodecError("the weights of the context are too large to be quantized; train with a smaller --lr.")
+            raise NotExportedError(
+                "the weights of the context are too large to be quantized; train with a smaller --lr."
+            )
         layers.append(layer)
         bits.append((input_bits, output_bits))
         input_bits = output_bits

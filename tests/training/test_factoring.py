@@ -36,7 +36,7 @@ def chain(rank: int) -> nn.Sequential:
 
 def samples() -> list[Tensor]:
     torch.manual_seed(4)
-    return [torch.randn(1, HYPER, 4, 5).mul(3).round() for _ in range(3)]
+    return [torch.randn(1, HYPER, 4, 5).mul(3).round() for _ in range(4)]
 
 
 def test_two_layers_compute_what_one_did_and_multiply_less() -> None:
@@ -55,8 +55,24 @@ def test_a_layer_of_as_many_dimensions_as_it_has_outputs_stays_one() -> None:
     assert factored(list(network), samples()) == list(network)
 
 
+def test_samples_with_few_windows_leave_the_layer_one() -> None:
+    network = chain(RANK)
+    assert factored(list(network), [samples()[0][..., :2, :2]])[-1] is network[-1]
+
+
+def test_what_is_left_out_of_the_second_part_keeps_its_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regcodec.training.factoring.LEFT_OUT", 0.9)
+    network = chain(40)
+    modules = factored(list(network), samples())
+    with torch.no_grad():
+        means = [torch.cat([nn.Sequential(*m)(s).flatten(2) for s in samples()], 2).mean(2) for m in (network, modules)]
+    assert len(modules) == 6
+    torch.testing.assert_close(means[1], means[0], rtol=1e-4, atol=1e-4)
+
+
 def test_the_product_of_the_two_is_the_layer() -> None:
     *_, first, second = factored(list(chain(RANK)), samples())
+    first.bias.data = torch.randn(16)
     weight, bias = product((first.weight.data, first.bias.data), (second.weight.data, second.bias.data))
     x = torch.randn(2, HYPER, 6, 7)
     joined = nn.functional.conv2d(x, weight, bias, padding=1)
@@ -88,7 +104,7 @@ def test_a_pack_with_two_layers_gives_back_a_network_with_one() -> None:
     network = build_network(config, (0.0035, 0.013)).eval()
     network.h_a[-1].weight.data *= 30  # symbols that are not all zero
     network.h_s[-1].weight.data = chain(RANK)[-1].weight.data
-    images = [torch.from_numpy(render(seed, 64, 64).copy()).permute(2, 0, 1)[None] for seed in range(2)]
+    images = [torch.from_numpy(render(seed, 256, 256).copy()).permute(2, 0, 1)[None] for seed in range(2)]
     pack = pack_of(network, images, "tiny")
     assert len(Model.from_pack(pack).entropy.layers) == 4
     found = restore_network(pack)
