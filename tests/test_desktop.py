@@ -20,6 +20,7 @@ from click.testing import Result
 from regcodec.cli.info import training_runs
 from regcodec.cli.main import main
 from regcodec.cli.models import card
+from regcodec.errors import DamagedFileError
 
 ROOT = Path(__file__).parents[1]
 SHARE = ROOT / "share"
@@ -147,6 +148,15 @@ def test_the_card_counts_the_steps_of_every_run_since_the_first_weights() -> Non
     named = {"pack": "a", "architecture": "b", "bytes": 1, "pack_id": "c", "qualities": [], "file": "d"}
     lines = list(card({**named, "default": False, **last}))
     assert "    trained for 13,300 steps on 7 images, 1,000 of them with source-entropy" in lines
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"training": [1]}, {"training": {"finished_steps": "many"}}, {"training": {"regularizer": None}}, {"init": "x"}],
+)
+def test_runs_that_no_export_writes_are_a_damaged_pack(odd: dict[str, object]) -> None:
+    with pytest.raises(DamagedFileError, match="what its manifest says of training is not well formed"):
+        training_runs({"file": "a.rgm", **odd})
 
 
 def test_models_goes_on_after_a_damaged_pack(

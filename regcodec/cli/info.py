@@ -139,18 +139,22 @@ def _pack_rows(facts: dict[str, Any]) -> Rows:
 
 
 def training_runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what made a pack, from its manifest, first to last: each run began with the weights of the one before."""
+    """Return what made a pack, from its manifest, first to last: each run began with the weights of the one before.
+
+    Raises `DamagedFileError` for a manifest whose runs are not what an export writes.
+    """
     runs: list[dict[str, Any]] = []
     stage: dict[str, Any] | None = facts
-    while stage:
-        training = stage.get("training") or {}
-        stage = stage.get("init")
-        if not training:
-            continue
-        regularizer = training.get("regularizer", {}).get("name", "none")
-        kept = {name: training[name] for name in ("lr", "batch", "crop", "seed") if name in training}
-        steps = training.get("finished_steps", training.get("steps", 0))
-        runs.append({"steps": steps, **kept, "regularizer": regularizer})
+    try:
+        while stage:
+            if training := stage.get("training"):
+                regularizer = training.get("regularizer", {}).get("name", "none")
+                kept = {name: training[name] for name in ("lr", "batch", "crop", "seed") if name in training}
+                steps = int(training.get("finished_steps", training.get("steps", 0)))
+                runs.append({"steps": steps, **kept, "regularizer": regularizer})
+            stage = stage.get("init")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"{facts['file']}: what its manifest says of training is not well formed.") from error
     return runs[::-1]
 
 

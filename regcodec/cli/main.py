@@ -54,8 +54,8 @@ class _Group(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
-            if isinstance(error, BrokenPipeError) and error.filename is None:
-                raise  # a reader of our lines has seen enough: click ends without a word
+            if isinstance(error, BrokenPipeError) and ctx.invoked_subcommand in ("info", "models"):
+                raise  # a reader of their lines has seen enough: click ends without a word
             click.echo(f"Error: {error.filename or 'input or output'}: {error.strerror or error}.", err=True)
             ctx.exit(RegcodecError.exit_code)
 

@@ -29,23 +29,27 @@ def models(as_json: bool) -> None:
         searched = ", ".join(str(folder) for folder in pack_folders()) or "no folders"
         click.echo(f"No packs are at hand ({searched}). Set REGCODEC_MODELS.", err=True)
     for name, path in at_hand.items():
-        facts = _facts(path) | {"default": name == DEFAULT}
-        click.echo(json.dumps(facts) if as_json else "\n".join(card(facts)))
+        click.echo(_said(path, default=name == DEFAULT, as_json=as_json))
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _said(path: Path, *, default: bool, as_json: bool) -> str:
+    """Return the object or the card of a pack, or of what is wrong with it."""
     try:
-        return dict(pack_facts(path))
+        facts = {**pack_facts(path), "default": default}
+        lines = list(card(facts))
     except RegcodecError as error:
-        return {"pack": path.stem, "file": str(path), "error": str(error)}
+        facts = {"pack": path.stem, "file": str(path), "error": str(error), "default": default}
+        lines = [_title(facts), f"    {error}"]
+    return json.dumps(facts) if as_json else "\n".join(lines)
+
+
+def _title(facts: dict[str, Any]) -> str:
+    return str(facts["pack"]) + (" (default)" if facts["default"] else "")
 
 
 def card(facts: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of a pack in the list, from `pack_facts` and whether it is the default."""
-    yield facts["pack"] + (" (default)" if facts["default"] else "")
-    if "error" in facts:
-        yield f"    {facts['error']}"
-        return
+    yield _title(facts)
     state = ", experimental" if facts.get("experimental") else ""
     yield f"    {facts['architecture']}, {facts['bytes'] / 1e6:.1f} MB, id {facts['pack_id']}{state}"
     yield "    qualities " + " ".join(f"{row['q']:g}" for row in facts["qualities"])

@@ -70,8 +70,9 @@ class Run:
 
     def refusal(self, variant: str, step: int) -> str | None:
         """Return why the weights of a step became no pack, None where they did or have not been tried."""
-        file = self.pack(variant, step).with_suffix(REFUSED)
-        return file.read_text() if file.exists() else None
+        pack = self.pack(variant, step)
+        file = pack.with_suffix(REFUSED)
+        return file.read_text() if file.exists() and not pack.exists() else None
 
     def validation(self, step: int) -> dict[str, Any] | None:
         """Return the validation after `step` steps: loss and points."""

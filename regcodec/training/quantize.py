@@ -8,7 +8,8 @@ Weights have 8 bits and activations 16, in a context network 12 and 21; a factor
 activation seen on the calibration images. Inside h_s, and inside the parameter network of a masked context (weights of
 9 bits there), activations have only as many bits as float32 products bear, 11 to 13, and a factor of two (`_narrow`):
 before that every channel is brought to one size by a power of two that the next layer takes back (`balanced`). The
-last layer of h_s is two where that saves time (`factoring`), the second with weights of 12 bits and inputs of 21. The
+last layer of h_s is two where that saves time (`factoring`), both with weights of 12 bits and inputs of 21: what the
+first is off by, the second spreads over all scales and means. The
 quadtree's trunk adds up and stays wide: narrow, its means were off by half a step here and there, for no time won.
 Source: DESIGN section 4.
 """
@@ -89,18 +90,19 @@ def quantize_network(network: nn.Sequential, samples: list[Tensor], *, fine: boo
     modules = list(network) if fine else balanced(factored(list(network), samples), samples)
     largest = _largest_activations(modules, samples)
     convolved = [index for index, module in enumerate(modules) if not isinstance(module, nn.LeakyReLU)]
+    parts = convolved[-2:] if len(modules) > len(network) else []  # of what was one layer
     wide = FINE if fine else WIDE
     layers, bits = [], []
     entering, input_bits = wide, Z_BITS
     for index, following in zip(convolved, [*convolved[1:], None], strict=True):
         leaving, wanted = wide, PARAMETER_BITS
-        in_a_row = following == index + 1  # the two parts of a layer, nothing between them
         if following is not None:
             reached = largest[following - 1]
             least = PARAMETER_BITS if following == convolved[-1] else 0
-            leaving = wide if fine else FINE if in_a_row else _narrow(modules[following], reached, least, wide)
+            precise = fine or following in parts
+            leaving = FINE if precise else _narrow(modules[following], reached, least, wide)
             wanted = leaving.bits(reached)
-        activated = following is not None and not in_a_row
+        activated = isinstance(modules[(index + 1) % len(modules)], nn.LeakyReLU)
         layer, output_bits = _quantize_layer(modules[index], input_bits, wanted, entering, activated=activated)
         if following is None and output_bits != PARAMETER_BITS:
             raise NotExportedError(

@@ -12,7 +12,7 @@ from regcodec.config import NetworkConfig
 from regcodec.training.export import pack_of
 from regcodec.training.factoring import factored, product
 from regcodec.training.networks.registry import build_network
-from regcodec.training.quantize import quantize_network
+from regcodec.training.quantize import FINE, quantize_network
 from regcodec.training.restore import restore_network
 from tests.images import render
 
@@ -96,6 +96,13 @@ def test_the_integers_of_two_layers_are_no_further_off_than_those_of_one(monkeyp
     before, one = error()
     assert (layers, before) == (4, 3)
     assert two < 1.1 * one
+
+
+def test_both_parts_are_precise_and_a_fine_pack_keeps_one_layer() -> None:
+    network = chain(RANK)
+    for layer in quantize_network(network, samples()).layers[-2:]:
+        assert (layer.weight.dtype, layer.limit, layer.slope) == (np.int16, FINE.limit, None)
+    assert len(quantize_network(network, samples(), fine=True).layers) == 3
 
 
 def test_a_pack_with_two_layers_gives_back_a_network_with_one() -> None:
