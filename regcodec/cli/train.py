@@ -205,7 +205,7 @@ def train(
         --regularizer source-entropy --ratio 0.1
 
     Stop it with Ctrl-C or SIGTERM; the same command goes on. On several devices:
-    torchrun --nproc-per-node 2 -m regcodec train ...
+    torchrun --nproc-per-node 2 -m -- regcodec train ...
     """
     if variable_rate and init is None:
         raise UsageError("--variable-rate post-trains what --init names: give it.")
