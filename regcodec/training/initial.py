@@ -15,6 +15,7 @@ from regcodec.config import NetworkConfig, TrainConfig
 from regcodec.errors import UsageError
 from regcodec.training.checkpoint import NAME, checkpoint_network, load_checkpoint
 from regcodec.training.data import Crops
+from regcodec.training.depth import deepened
 from regcodec.training.growth import grow
 from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
@@ -55,10 +56,11 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
 
     Offsets and steps of z begin anew where the weights have none. A res-context can go on from a res-hyper of the same
     widths, its context beginning by adding nothing; an autoregressive from a hyperprior, its entropy parameters
-    beginning as in the linear start. A res-* of fewer latent channels is widened (`growth`).
+    beginning as in the linear start. A res-* of fewer latent channels is widened (`growth`), one of fewer blocks
+    deepened (`depth`).
     """
     if init is not None:
-        found = load_network(init)
+        found = deepened(load_network(init), config.network)
         own = network.state_dict()
         if found.config.rate_bias and not config.network.rate_bias:
             raise UsageError(f"{init}: its network is told the rate and means little without: give --rate-bias.")

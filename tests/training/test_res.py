@@ -308,6 +308,44 @@ def test_more_latent_channels_go_on_as_the_codec_that_was_there(
     assert (after.bits >= before.bits - 1).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_blocks_go_on_as_the_codec_that_was_there(
+    kind: str, made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
+) -> None:
+    checkpoint = made[kind][0]
+    found = load_network(checkpoint)
+    more = {"blocks_a": 3, "blocks_s": 2, **({"blocks_c": 2} if found.config.context else {})}
+    deeper = replace(TINY, network=replace(SMALL[kind], **more), steps=1, lr=1e-30, lr_aux=1e-30, lr_rates=1e-30)
+    deep = load_network(train(deeper, replace(paths, init=checkpoint), device="cpu", console=silent))
+    assert deep.config == deeper.network
+    x = torch.from_numpy(np.stack([render(seed, 128, 64) for seed in (3, 4)])).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        before, after = (network(x, torch.tensor([0, 1])) for network in (found, deep))
+    torch.testing.assert_close(after.x_hat, before.x_hat)
+    torch.testing.assert_close(after.bits, before.bits)
+
+
+def test_more_blocks_and_more_latent_channels_at_once(
+    made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
+) -> None:
+    network = replace(SMALL["res-context"], M=24, blocks_s=3)
+    config = replace(TINY, network=network, steps=1, lr=1e-9, lr_rates=1e-9)
+    found = load_network(made["res-context"][0])
+    grown = load_network(train(config, replace(paths, init=made["res-context"][0]), device="cpu", console=silent))
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before, after = (network(x, torch.tensor([0])).x_hat for network in (found, grown))
+    torch.testing.assert_close(after, before, atol=2e-3, rtol=0)
+
+
+def test_fewer_blocks_than_the_weights_have_are_refused(
+    made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
+) -> None:
+    config = replace(TINY, network=replace(SMALL["res-context"], blocks_a=3, blocks_s=0), steps=1)
+    with pytest.raises(UsageError, match="this run asks for"):
+        train(config, replace(paths, init=made["res-context"][0]), device="cpu", console=silent)
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_new_latent_channels_keep_what_the_old_ones_lose(arch: str) -> None:
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The torchrun commands that docs and help name, read by torchrun itself (it takes `--run` for its own without `--`)."""
+"""The torchrun commands of docs and help, read by torchrun itself: it takes `--run` for its own without `--`."""
 
 from __future__ import annotations
 

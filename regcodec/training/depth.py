@@ -1,0 +1,46 @@
+"""More residual blocks for a trained res-hyper or res-context, which goes on as the codec that it was.
+
+    g_a   unshuffle, 1x1, blocks, [new blocks], 2x2        g_s   2x2, blocks, [new blocks], 1x1, shuffle
+    context   blocks, [new blocks], leave
+
+The last layer of a new block's branch is zero (`networks.blocks`), so that it begins as the identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from regcodec.config import NetworkConfig
+from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.registry import build_network
+
+BLOCKS = ("blocks_a", "blocks_s", "blocks_c")
+
+
+def deepened(found: LatentCodec, wanted: NetworkConfig) -> LatentCodec:
+    """Return `found` with as many blocks as `wanted` has, where that is a res-* with no fewer; else `found` itself.
+
+    A context that `found` has not is not added.
+    """
+    known = found.config
+    blocks = {name: getattr(wanted, name) for name in (BLOCKS if known.context else BLOCKS[:2])}
+    fewer = any(count < getattr(known, name) for name, count in blocks.items())
+    config = replace(known, **blocks)
+    if not (known.arch.startswith("res-") and wanted.arch.startswith("res-")) or fewer or config == known:
+        return found
+    last = {"g_a": (2 + known.blocks_a, config.blocks_a - known.blocks_a)}
+    last["g_s"] = (1 + known.blocks_s, config.blocks_s - known.blocks_s)
+    network = build_network(config, found.lambdas)
+    state = {_moved(name, last): value for name, value in found.state_dict().items()}
+    network.load_state_dict({**network.state_dict(), **state})
+    return network
+
+
+def _moved(name: str, last: dict[str, tuple[int, int]]) -> str:
+    """Return a parameter's name behind new blocks; `last`: transform -> the first layer after them, how many."""
+    transform, *rest = name.split(".")
+    if transform not in last:
+        return name
+    first, more = last[transform]
+    layer = int(rest[0])
+    return ".".join([transform, str(layer + more if layer >= first else layer), *rest[1:]])
