@@ -112,11 +112,26 @@ class LatentCodec(CompressionModel):
         gain = self.gains()[quality].view(-1, 1, 1, 1)
         with torch.autocast(y.device.type, enabled=False):
             scales, means, y = scales.float() * gain, means.float() * gain, y * gain
-            y_hat, likelihood = self.gaussian_conditional(y, scales, means, training=surrogate != "round")
-            if surrogate != "noise":
-                symbols = quantize_ste(y - means)
-                y_hat = symbols + means - self.shift(symbols.detach(), scales, quality)
-            return y_hat / gain, likelihood
+            symbols = quantize_ste(y - means)
+            noise = torch.zeros_like(y) if surrogate == "round" else torch.empty_like(y).uniform_(-0.5, 0.5)
+            coded = symbols + means if surrogate == "round" else y
+            likelihood = self.y_likelihood(coded, noise, scales, means, surrogate)
+            if surrogate == "noise":
+                return (y + noise) / gain, likelihood
+            return (symbols + means - self.shift(symbols.detach(), scales, quality)) / gain, likelihood
+
+    def y_likelihood(self, y: Tensor, noise: Tensor, scales: Tensor, means: Tensor, surrogate: str) -> Tensor:
+        """Return the likelihood of y + noise, all [B, M, ...] and times the gain.
+
+        With "mixed", where nothing but the rate knows the noise, that at two places half a step apart, their geometric
+        mean: the expected rate is the same, its gradient has less variance (docs/decisions/0001, "Noise").
+        """
+        conditional = self.gaussian_conditional
+        likelihood: Tensor = conditional.likelihood_lower_bound(conditional._likelihood(y + noise, scales, means))
+        if surrogate != "mixed":
+            return likelihood
+        other = conditional._likelihood(y + noise - 0.5 * noise.sign(), scales, means)
+        return (likelihood * conditional.likelihood_lower_bound(other)).sqrt()
 
     def shift(self, symbols: Tensor, scales: Tensor, quality: Tensor) -> Tensor:
         """Return sign(q) * offset of symbols [B, M, ...] coded with `scales`: what decoding takes from them."""

@@ -66,19 +66,19 @@ class ResContext(ResHyper):
         with torch.autocast(device, enabled=False):
             y = y.float() * gain
             noise = torch.empty_like(y).uniform_(-0.5, 0.5) if surrogate != "round" else torch.zeros_like(y)
-        steps: list[tuple[Tensor, Tensor, Tensor]] = []
+        steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
         def code(step: int, own: Tensor) -> Tensor:
             with torch.autocast(device, enabled=False):
                 (scale, mean), here = (own.float() * gain).chunk(2, 1), quarter(y, step)
-                noisy = here + quarter(noise, step)
+                drawn = quarter(noise, step)
+                noisy = here + drawn
                 symbols = quantize_ste(here - mean)
-                steps.append((symbols + mean if surrogate == "round" else noisy, scale, mean))
+                steps.append((symbols + mean if surrogate == "round" else here, drawn, scale, mean))
                 decoded = symbols + mean - self.shift(symbols.detach(), scale, quality)
                 return (noisy if surrogate == "noise" else decoded) / gain
 
         y_hat = self.context.walk(parameters, code, self.rate_bias("context", quality))
         with torch.autocast(device, enabled=False):
-            coded, scales, means = (torch.cat(parts, 1) for parts in zip(*steps, strict=True))
-            likelihood = self.gaussian_conditional._likelihood(coded, scales, means)
-            return y_hat, self.gaussian_conditional.likelihood_lower_bound(likelihood)
+            coded, noise, scales, means = (torch.cat(parts, 1) for parts in zip(*steps, strict=True))
+            return y_hat, self.y_likelihood(coded, noise, scales, means, surrogate)
