@@ -291,6 +291,22 @@ def test_training_goes_on_from_a_pack(made: dict[str, tuple[Path, Path]], paths:
         torch.testing.assert_close(network.state_dict()[name], value, msg=name)
 
 
+def test_the_rate_at_two_places_has_the_same_mean_and_a_calmer_gradient() -> None:
+    torch.manual_seed(0)
+    network = build_network(SMALL["res-hyper"], (0.0067,))
+    scales = torch.tensor([0.2, 0.5, 1.0, 3.0]).expand(20_000, -1)
+    noise = torch.rand_like(scales) - 0.5
+    seen = {}
+    for surrogate in ("noise", "mixed"):
+        means = torch.full_like(scales, 0.4).requires_grad_()
+        bits = -network.y_likelihood(torch.zeros_like(scales), noise, scales, means, surrogate).log2()
+        (gradient,) = torch.autograd.grad(bits.sum(), means)
+        seen[surrogate] = bits.mean(0), gradient.mean(0), gradient.var(0)
+    torch.testing.assert_close(seen["mixed"][0], seen["noise"][0], rtol=0.02, atol=0)
+    torch.testing.assert_close(seen["mixed"][1], seen["noise"][1], rtol=0.05, atol=0)
+    assert (seen["mixed"][2] < 0.5 * seen["noise"][2]).all(), seen
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_more_latent_channels_go_on_as_the_codec_that_was_there(
     arch: str, made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
