@@ -38,6 +38,8 @@ class Gradients:
     def __init__(self, run: Path) -> None:
         state = load_checkpoint(run / NAME)
         self.config = replace(TrainConfig.from_dict(state["config"]), batch=1, seed=SEED)
+        if self.config.regularizer.name != "none":
+            raise SystemExit(f"{run}: has a regularizer; give a run without.")
         network = network_of(self.config)
         self.task = Task(network, self.config)
         self.task.load_state_dict(state["task"])
@@ -64,6 +66,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=default_cache_dir())
     parser.add_argument("--crops", type=int, default=40)
     options = parser.parse_args()
+    if options.crops < 2:
+        parser.error("--crops must be at least 2")
     gradients = Gradients(options.run)
     images = open_cache(options.folder, options.cache, smallest=gradients.config.crop, say=print)
     crops = Crops(images, gradients.config)
@@ -76,9 +80,9 @@ def main() -> None:
         for name, a, b, c in zip(gradients.parts, first, again, mirrored, strict=True):
             products = torch.stack([(a * a).sum(), (a * b).sum(), (a * c).sum()]).double()
             sums[name] += products
-            sums["all"] += products
         torch._foreach_add_(total, first)
     print(f"{'part':20} {'power':>8} {'crop':>8} {'mirrored':>8}")
+    sums["all"] = torch.stack(list(sums.values())).sum(0)
     for name, (power, crop, mirror) in sums.items():
         print(f"{name:20} {power / sums['all'][0]:8.3f} {crop / power:8.3f} {mirror / power:8.3f}")
     power, count = float(sums["all"][0]), options.crops

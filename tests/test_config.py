@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from regcodec.cli.main import main
 from regcodec.cli.train import training_config
-from regcodec.config import PRESETS, QUALITY_LAMBDAS, TrainConfig, quality_of_lambda
+from regcodec.config import PRESETS, QUALITY_LAMBDAS, NetworkConfig, TrainConfig, quality_of_lambda, sized
 from regcodec.errors import UsageError
 
 
@@ -25,6 +26,41 @@ def test_a_configuration_survives_json() -> None:
         "modern", rates="0.0018,0.013", regularizer="source-entropy", alpha="0.01,0.02", snapshots="5,10"
     )
     assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+FOUND = replace(sized("res-context", "medium"), offsets=True, hyper_step=True, rate_bias=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "network"),
+    [
+        ({}, FOUND),
+        ({"size": "large"}, replace(FOUND, blocks_a=13, blocks_s=18)),
+        ({"blocks_synthesis": 14}, replace(FOUND, blocks_s=14)),
+        ({"offsets": False, "latent_width": 512}, replace(FOUND, offsets=False, M=512)),
+        ({"arch": "res-context"}, sized("res-context", "medium")),
+        ({"arch": "res-hyper", "rate_bias": True}, replace(sized("res-hyper", "medium"), rate_bias=True)),
+    ],
+)
+def test_a_run_keeps_the_network_that_it_goes_on_from_but_for_what_is_given(
+    options: dict[str, object], network: NetworkConfig
+) -> None:
+    assert training_config("modern", rates="0.0035,0.013", found=FOUND, **options).network == network
+
+
+def test_attention_keeps_one_width_when_it_goes_on() -> None:
+    found = NetworkConfig(arch="attention", N=24, M=24)
+    assert training_config("modern", lambda_=0.01, found=found, width=32).network == replace(found, N=32, M=32)
+
+
+def test_the_regularizer_of_a_run_that_goes_on_is_the_networks() -> None:
+    config = training_config("modern", rates="0.01", found=FOUND, regularizer="source-entropy", ratio=0.1)
+    assert config.regularizer.source_model == "quadtree"
+
+
+def test_a_size_that_the_network_that_it_goes_on_from_has_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="--size goes with --arch res-hyper or res-context, not with hyperprior"):
+        training_config("modern", lambda_=0.01, found=NetworkConfig(), size="large")
 
 
 def test_the_paper_preset_is_the_papers_training() -> None:

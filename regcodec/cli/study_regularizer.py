@@ -10,7 +10,7 @@ import click
 
 from regcodec.cli.extras import cache_option, device_option, require_training, val_option
 from regcodec.cli.threads import limit_threads, threads_option
-from regcodec.cli.train import config_of, with_network
+from regcodec.cli.train import config_of
 from regcodec.config import TrainConfig
 from regcodec.errors import UsageError
 
@@ -85,9 +85,7 @@ def regularizer(
     found = None if init is None else network_config_of(init)
 
     def configure(settings: Mapping[str, Any]) -> TrainConfig:
-        config = config_of(settings)
-        options = {key.replace("-", "_"): value for key, value in settings.items()}
-        return config if found is None else with_network(config, found, options)
+        return config_of(settings, found)
 
     plan = read_plan(study, configure)
     published = [read_published(path) for path in anchors]

@@ -40,7 +40,7 @@ NETWORK_OPTIONS = {
 }
 """Option -> field of `NetworkConfig`."""
 RATE_OPTIONS = ("offsets", "hyper_step", "rate_bias")
-"""Those that a run which goes on from other weights may change."""
+"""Those of what a network learns for each rate."""
 LAST_STAGE = ("offsets", "hyper_step")
 """Those that --variable-rate means."""
 PLACES = ("config", "data", "run_dir", "output", "val", "variable_rate", "init", "device", "cache", "force")
@@ -209,7 +209,8 @@ def train(
     """
     if variable_rate and init is None:
         raise UsageError("--variable-rate post-trains what --init names: give it.")
-    config = training_config(preset, variable_rate=variable_rate, **options)
+    if init is None:
+        config = training_config(preset, variable_rate=variable_rate, **options)
     require_training("train")
 
     from regcodec.cli.console import stderr_console
@@ -223,7 +224,7 @@ def train(
     from regcodec.training.processes import is_first_process
 
     if init is not None:
-        config = with_network(config, network_config_of(init), options, variable_rate=variable_rate)
+        config = training_config(preset, variable_rate=variable_rate, found=network_config_of(init), **options)
     target = output or run_dir / f"{run_dir.resolve().name}{SUFFIX}"
     if output is not None:
         refuse_existing(output, force=force)
@@ -250,9 +251,13 @@ def training_config(
     regularizer_until: int | None = None,
     snapshots: str | None = None,
     variable_rate: bool = False,
+    found: NetworkConfig | None = None,
     **options: Any,
 ) -> TrainConfig:
-    """Return the preset with every option that was given put over it."""
+    """Return the preset with every option that was given put over it.
+
+    The network of initial weights, `found`, stands for the preset's unless the options name an architecture.
+    """
     if variable_rate:
         rates = rates or ",".join(map(str, QUALITY_LAMBDAS))
         for name in LAST_STAGE:
@@ -260,7 +265,8 @@ def training_config(
     if (lambda_ is None) == (rates is None):
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")
     config = PRESETS[preset]
-    network = _network(config.network, **{name: options.pop(name, None) for name in NETWORK_OPTIONS})
+    chosen = {name: options.pop(name, None) for name in NETWORK_OPTIONS}
+    network = _network(config.network, **chosen) if found is None or chosen["arch"] else _changed(found, **chosen)
     return replace(
         config,
         network=network,
@@ -281,8 +287,8 @@ def training_config(
     )
 
 
-def config_of(settings: Mapping[str, Any]) -> TrainConfig:
-    """Return the configuration of `settings`, named as the options are, as a TOML file has them.
+def config_of(settings: Mapping[str, Any], found: NetworkConfig | None = None) -> TrainConfig:
+    """Return the configuration of `settings`, named as the options are, as a TOML file has them, and of `found`.
 
     Raises `UsageError` for a name that is no setting of a run, and for a value that its option refuses.
     """
@@ -296,26 +302,11 @@ def config_of(settings: Mapping[str, Any]) -> TrainConfig:
             values[str(parameters[key].name)] = parameters[key].type.convert(text, parameters[key], None)
         except click.BadParameter as error:
             raise UsageError(f"{key} = {text}: {error.message}") from error
-    return training_config(values.pop("preset", "modern"), **values)
-
-
-def with_network(
-    config: TrainConfig, found: NetworkConfig, options: Mapping[str, Any], *, variable_rate: bool = False
-) -> TrainConfig:
-    """Return `config` for the network of initial weights, unless the options (by parameter) name a network."""
-    if any(options.get(name) is not None for name in NETWORK_OPTIONS if name not in RATE_OPTIONS):
-        return config
-    chosen = {
-        name: getattr(config.network, name)
-        for name in RATE_OPTIONS
-        if options.get(name) is not None or (variable_rate and name in LAST_STAGE)
-    }
-    regularizer = replace(config.regularizer, source_model=options.get("source_model") or "")
-    return replace(config, network=replace(found, **chosen), regularizer=regularizer)
+    return training_config(values.pop("preset", "modern"), found=found, **values)
 
 
 def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **widths: Any) -> NetworkConfig:
-    given = _given({NETWORK_OPTIONS[name]: value for name, value in widths.items()})
+    given = _fields(widths)
     if size is None and (arch or "").startswith("res-"):
         size = "medium"
     base = preset if size is None else sized(arch or preset.arch, size)
@@ -324,6 +315,21 @@ def _network(preset: NetworkConfig, *, arch: str | None, size: str | None, **wid
     if arch == "attention":
         given.setdefault("M", given.get("N", base.N))
     return replace(base, **given)
+
+
+def _changed(found: NetworkConfig, *, arch: None, size: str | None, **widths: Any) -> NetworkConfig:
+    """Return the network of initial weights with the size, the widths and what it learns for each rate as given."""
+    base = found
+    if size is not None:
+        base = replace(sized(found.arch, size), **{name: getattr(found, name) for name in RATE_OPTIONS})
+    given = _fields(widths)
+    if found.arch == "attention":
+        given.setdefault("M", given.get("N", found.N))
+    return replace(base, **given)
+
+
+def _fields(widths: dict[str, Any]) -> dict[str, Any]:
+    return _given({NETWORK_OPTIONS[name]: value for name, value in widths.items()})
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     g_a   unshuffle, 1x1, blocks, [new blocks], 2x2        g_s   2x2, blocks, [new blocks], 1x1, shuffle
     context   blocks, [new blocks], leave
 
-The last layer of a new block's branch is zero (`networks.blocks`), so that it begins as the identity.
+The last layer of a new block's branch is zero (`networks.blocks`), so that it begins as the identity. `initial` asks
+for it when a run's network has more blocks than the weights that it begins with.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ def deepened(found: LatentCodec, wanted: NetworkConfig) -> LatentCodec:
     A context that `found` has not is not added.
     """
     known = found.config
-    blocks = {name: getattr(wanted, name) for name in (BLOCKS if known.context else BLOCKS[:2])}
-    fewer = any(count < getattr(known, name) for name, count in blocks.items())
-    config = replace(known, **blocks)
-    if not (known.arch.startswith("res-") and wanted.arch.startswith("res-")) or fewer or config == known:
+    if not (known.arch.startswith("res-") and wanted.arch.startswith("res-")):
         return found
-    last = {"g_a": (2 + known.blocks_a, config.blocks_a - known.blocks_a)}
-    last["g_s"] = (1 + known.blocks_s, config.blocks_s - known.blocks_s)
+    blocks = {name: getattr(wanted, name) for name in (BLOCKS if known.context else BLOCKS[:2])}
+    more = {name: count - getattr(known, name) for name, count in blocks.items()}
+    if min(more.values()) < 0 or not any(more.values()):
+        return found
+    config = replace(known, **blocks)
+    last = {"g_a": (2 + known.blocks_a, more["blocks_a"]), "g_s": (1 + known.blocks_s, more["blocks_s"])}
     network = build_network(config, found.lambdas)
     state = {_moved(name, last): value for name, value in found.state_dict().items()}
     network.load_state_dict({**network.state_dict(), **state})

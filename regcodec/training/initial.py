@@ -60,7 +60,8 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
     deepened (`depth`).
     """
     if init is not None:
-        found = deepened(load_network(init), config.network)
+        loaded = load_network(init)
+        found = deepened(loaded, config.network)
         own = network.state_dict()
         if found.config.rate_bias and not config.network.rate_bias:
             raise UsageError(f"{init}: its network is told the rate and means little without: give --rate-bias.")
@@ -69,7 +70,7 @@ def initialise(network: LatentCodec, config: TrainConfig, init: Path | None, cro
         elif found.config.plain() in (config.network.plain(), config.network.without_context().plain()):
             state = {**own, **{name: value for name, value in found.state_dict().items() if name in own}}
         else:
-            raise UsageError(f"{init}: is {found.config}, this run asks for {config.network}.")
+            raise UsageError(f"{init}: is {loaded.config}, this run asks for {config.network}.")
         if found.lambdas != network.lambdas:
             state |= _between(found, network.lambdas, own)
         network.load_state_dict(state)

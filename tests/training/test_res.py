@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -291,7 +292,7 @@ def test_training_goes_on_from_a_pack(made: dict[str, tuple[Path, Path]], paths:
         torch.testing.assert_close(network.state_dict()[name], value, msg=name)
 
 
-def test_the_rate_at_two_places_has_the_same_mean_and_a_calmer_gradient() -> None:
+def test_the_rate_with_a_noise_and_its_opposite_has_the_same_mean_and_a_calmer_gradient() -> None:
     torch.manual_seed(0)
     network = build_network(SMALL["res-hyper"], (0.0067,))
     scales = torch.tensor([0.2, 0.5, 1.0, 3.0]).expand(20_000, -1)
@@ -304,7 +305,7 @@ def test_the_rate_at_two_places_has_the_same_mean_and_a_calmer_gradient() -> Non
         seen[surrogate] = bits.mean(0), gradient.mean(0), gradient.var(0)
     torch.testing.assert_close(seen["mixed"][0], seen["noise"][0], rtol=0.02, atol=0)
     torch.testing.assert_close(seen["mixed"][1], seen["noise"][1], rtol=0.05, atol=0)
-    assert (seen["mixed"][2] < 0.5 * seen["noise"][2]).all(), seen
+    assert (seen["mixed"][2] < 0.35 * seen["noise"][2]).all(), seen
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -333,7 +334,6 @@ def test_more_blocks_go_on_as_the_codec_that_was_there(
     more = {"blocks_a": 3, "blocks_s": 2, **({"blocks_c": 2} if found.config.context else {})}
     deeper = replace(TINY, network=replace(SMALL[kind], **more), steps=1, lr=1e-30, lr_aux=1e-30, lr_rates=1e-30)
     deep = load_network(train(deeper, replace(paths, init=checkpoint), device="cpu", console=silent))
-    assert deep.config == deeper.network
     x = torch.from_numpy(np.stack([render(seed, 128, 64) for seed in (3, 4)])).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         before, after = (network(x, torch.tensor([0, 1])) for network in (found, deep))
@@ -354,12 +354,35 @@ def test_more_blocks_and_more_latent_channels_at_once(
     torch.testing.assert_close(after, before, atol=2e-3, rtol=0)
 
 
-def test_fewer_blocks_than_the_weights_have_are_refused(
+@pytest.mark.parametrize(
+    "network", [{"arch": "res-context", "blocks_s": 0}, {"arch": "res-context", "N": 32, "blocks_a": 3}]
+)
+def test_fewer_blocks_or_another_width_than_the_weights_have_are_refused(
+    network: dict[str, Any], made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
+) -> None:
+    config = replace(TINY, network=replace(SMALL["res-context"], **network), steps=1)
+    with pytest.raises(UsageError, match=r"N=24, .*blocks_a=1, blocks_s=1.* this run asks for"):
+        train(config, replace(paths, init=made["res-context"][0]), device="cpu", console=silent)
+
+
+def test_a_network_that_is_told_the_rate_cannot_lose_its_blocks(
     made: dict[str, tuple[Path, Path]], paths: RunPaths, silent: Console
 ) -> None:
-    config = replace(TINY, network=replace(SMALL["res-context"], blocks_a=3, blocks_s=0), steps=1)
-    with pytest.raises(UsageError, match="this run asks for"):
-        train(config, replace(paths, init=made["res-context"][0]), device="cpu", console=silent)
+    config = replace(TINY, network=NetworkConfig(arch="hyperprior", N=48), steps=1)
+    with pytest.raises(UsageError, match="is told the rate and means little without"):
+        train(config, replace(paths, init=made["told"][0]), device="cpu", console=silent)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_estimates_the_rate_with_a_noise_and_its_opposite(
+    kind: str, made: dict[str, tuple[Path, Path]]
+) -> None:
+    network = load_network(made[kind][0])
+    x = torch.from_numpy(render(3, 128, 64)).permute(2, 0, 1)[None].float() / 255
+    torch.manual_seed(0)
+    with torch.no_grad():
+        bits = {s: torch.cat([network(x, torch.tensor([1]), s).bits_y for _ in range(60)]) for s in ("noise", "mixed")}
+    assert bits["mixed"].var() < 0.35 * bits["noise"].var(), {name: value.std() for name, value in bits.items()}
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -31,3 +31,8 @@ def test_the_stages_follow_each_other_to_a_pack_of_all_rates(photos: Path, tmp_p
     rates = Model.open(last / "all.rgm").rates
     assert (len(rates.qualities), len(rates.z_steps), rates.trained) == (701, 29, tuple(range(1, 9)))
     assert set(rates.biases) == {"analysis", "synthesis", "context"}
+    more = ("--init", str(last / "all.rgm"), "--blocks-synthesis", "8", "--blocks-context", "2")
+    deeper = rehearse("res-context-all.toml", tmp_path / "deeper", photos, *more)
+    model = Model.open(deeper / "deeper.rgm")
+    assert (len(model.rates.qualities), set(model.rates.biases)) == (701, {"analysis", "synthesis", "context"})
+    assert len(model.entropy.context.layers) == len(Model.open(last / "all.rgm").entropy.context.layers) + 3

@@ -112,25 +112,25 @@ class LatentCodec(CompressionModel):
         gain = self.gains()[quality].view(-1, 1, 1, 1)
         with torch.autocast(y.device.type, enabled=False):
             scales, means, y = scales.float() * gain, means.float() * gain, y * gain
-            symbols = quantize_ste(y - means)
             noise = torch.zeros_like(y) if surrogate == "round" else torch.empty_like(y).uniform_(-0.5, 0.5)
+            if surrogate == "noise":
+                return (y + noise) / gain, self.y_likelihood(y, noise, scales, means, surrogate)
+            symbols = quantize_ste(y - means)
             coded = symbols + means if surrogate == "round" else y
             likelihood = self.y_likelihood(coded, noise, scales, means, surrogate)
-            if surrogate == "noise":
-                return (y + noise) / gain, likelihood
             return (symbols + means - self.shift(symbols.detach(), scales, quality)) / gain, likelihood
 
     def y_likelihood(self, y: Tensor, noise: Tensor, scales: Tensor, means: Tensor, surrogate: str) -> Tensor:
         """Return the likelihood of y + noise, all [B, M, ...] and times the gain.
 
-        With "mixed", where nothing but the rate knows the noise, that at two places half a step apart, their geometric
-        mean: the expected rate is the same, its gradient has less variance (docs/decisions/0001, "Noise").
+        With "mixed", where nothing but the rate knows the noise, the geometric mean of that and of the likelihood of
+        y - noise: the expected rate is the same, its gradient has less variance (docs/decisions/0001, "Noise").
         """
         conditional = self.gaussian_conditional
         likelihood: Tensor = conditional.likelihood_lower_bound(conditional._likelihood(y + noise, scales, means))
         if surrogate != "mixed":
             return likelihood
-        other = conditional._likelihood(y + noise - 0.5 * noise.sign(), scales, means)
+        other = conditional._likelihood(y - noise, scales, means)
         return (likelihood * conditional.likelihood_lower_bound(other)).sqrt()
 
     def shift(self, symbols: Tensor, scales: Tensor, quality: Tensor) -> Tensor:

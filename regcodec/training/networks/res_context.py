@@ -72,11 +72,10 @@ class ResContext(ResHyper):
             with torch.autocast(device, enabled=False):
                 (scale, mean), here = (own.float() * gain).chunk(2, 1), quarter(y, step)
                 drawn = quarter(noise, step)
-                noisy = here + drawn
                 symbols = quantize_ste(here - mean)
                 steps.append((symbols + mean if surrogate == "round" else here, drawn, scale, mean))
                 decoded = symbols + mean - self.shift(symbols.detach(), scale, quality)
-                return (noisy if surrogate == "noise" else decoded) / gain
+                return (here + drawn if surrogate == "noise" else decoded) / gain
 
         y_hat = self.context.walk(parameters, code, self.rate_bias("context", quality))
         with torch.autocast(device, enabled=False):
