@@ -8,7 +8,7 @@ from pathlib import Path
 from regcodec.codec.pack import SUFFIX, stated_id
 from regcodec.errors import PackNotFoundError
 
-DEFAULT = "res-context"
+DEFAULT = "res-context-vanilla"
 TWIN_SUFFIX = "-vanilla"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
