@@ -145,6 +145,8 @@ def test_the_card_counts_the_steps_of_every_run_since_the_first_weights() -> Non
     second = {"training": {"finished_steps": 1_000, "regularizer": {"name": "source-entropy"}}, "init": first}
     last = {"training": {"finished_steps": 300, "data": {"images": 7}}, "init": {"pack": "0" * 16, **second}}
     assert [run["steps"] for run in training_runs(last)] == [12_000, 1_000, 300]
+    first["training"]["processes"] = 2
+    assert [run.get("processes") for run in training_runs(last)] == [2, None, None]
     named = {"pack": "a", "architecture": "b", "bytes": 1, "pack_id": "c", "qualities": [], "file": "d"}
     lines = list(card({**named, "default": False, **last}))
     assert "    trained for 13,300 steps on 7 images, 1,000 of them with source-entropy" in lines

@@ -149,7 +149,8 @@ def training_runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
         while stage:
             if training := stage.get("training"):
                 regularizer = training.get("regularizer", {}).get("name", "none")
-                kept = {name: training[name] for name in ("lr", "batch", "crop", "seed") if name in training}
+                names = ("lr", "batch", "processes", "crop", "seed")
+                kept = {name: training[name] for name in names if name in training}
                 steps = int(training.get("finished_steps", training.get("steps", 0)))
                 runs.append({"steps": steps, **kept, "regularizer": regularizer})
             stage = stage.get("init")

@@ -1,6 +1,6 @@
 """Checkpoints: everything that the next step depends on, written atomically.
 
-    format, config, step, task (network and regularizer), optimizers, ema, rng (torch, and CUDA where present),
+    format, config, step, processes, task (network, regularizer), optimizers, ema, rng (torch, and CUDA where present),
     validation (last figures), calibration (a few crops for the export), data (what was trained on)
 
 The data order is a function of the step (`training.data`) and needs no entry. Read with `weights_only=True`.
@@ -65,6 +65,16 @@ def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
     prefix = "network."
     weights = {k[len(prefix) :]: v for k, v in state["task"].items() if k.startswith(prefix)}
     return {**weights, **state["ema"]}
+
+
+def training_record(state: dict[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says of a run: its settings, the steps done and, where there were several, the processes.
+
+    Each process saw `batch` crops a step.
+    """
+    record = {**state["config"], "finished_steps": state["step"]}
+    processes = state["processes"] if "processes" in state else len(state.get("rng", [None]))
+    return record if processes == 1 else {**record, "processes": processes}
 
 
 def digest(tensors: Iterable[Tensor]) -> str:

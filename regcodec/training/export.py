@@ -32,7 +32,7 @@ from regcodec.coding.tables import FrequencyTables
 from regcodec.config import quality_of_lambda
 from regcodec.errors import NotExportedError, UsageError
 from regcodec.files import refuse_existing, write_atomically
-from regcodec.training.checkpoint import checkpoint_network
+from regcodec.training.checkpoint import checkpoint_network, training_record
 from regcodec.training.graphs import export_graphs
 from regcodec.training.networks.autoregressive import MaskedContextCodec
 from regcodec.training.networks.latents import LatentCodec
@@ -266,7 +266,7 @@ def _pack(members: dict[str, bytes], name: str) -> Pack:
 
 def _origin(state: dict[str, Any]) -> dict[str, Any]:
     return {
-        "training": {**state["config"], "finished_steps": state["step"], "data": state["data"]},
+        "training": {**training_record(state), "data": state["data"]},
         "init": state.get("init"),
         "validation": state["validation"],
     }

@@ -13,7 +13,7 @@ from regcodec.codec.library import find_pack
 from regcodec.codec.pack import SUFFIX, read_pack
 from regcodec.config import NetworkConfig, TrainConfig
 from regcodec.errors import UsageError
-from regcodec.training.checkpoint import NAME, checkpoint_network, load_checkpoint
+from regcodec.training.checkpoint import NAME, checkpoint_network, load_checkpoint, training_record
 from regcodec.training.data import Crops
 from regcodec.training.depth import deepened
 from regcodec.training.growth import grow
@@ -43,7 +43,7 @@ def origin_of(path: Path) -> dict[str, Any]:
         pack = read_pack(path)
         return {"pack": pack.id, "training": pack.manifest.get("training"), "init": pack.manifest.get("init")}
     state = load_checkpoint(path / NAME if path.is_dir() else path)
-    return {"training": {**state["config"], "finished_steps": state["step"]}, "init": state.get("init")}
+    return {"training": training_record(state), "init": state.get("init")}
 
 
 def network_config_of(path: Path) -> NetworkConfig:

@@ -245,6 +245,7 @@ class _Run:
         return {
             "config": self.config.to_dict(),
             "step": self.step,
+            "processes": self.processes.world,
             "calibration": self.calibration,
             "data": self.data,
             "init": self.init,

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.training import loop
-from regcodec.training.checkpoint import averaged_weights, load_checkpoint, snapshot_name
+from regcodec.training.checkpoint import averaged_weights, load_checkpoint, snapshot_name, training_record
 from regcodec.training.loop import InterruptedRunError, RunPaths, train
 from tests.training.conftest import REGULARIZED, SCHEDULED, TINY
 
@@ -225,6 +225,9 @@ def test_two_processes_over_gloo_train_like_one_with_twice_the_batch(paths: RunP
     one, two = (load_checkpoint(p.run / "checkpoint.pt") for p in (alone, paths))
     assert len(two["rng"]) == 2
     assert two["step"] == 1
+    assert (training_record(two)["processes"], "processes" in training_record(one)) == (2, False)
+    del two["processes"]  # as it was written until now
+    assert training_record(two)["processes"] == 2
     start = _synthesis_weights(load_checkpoint(_untrained(paths, tmp_path)))
     steps = [_synthesis_weights(state) - start for state in (one, two)]
     agreement = torch.nn.functional.cosine_similarity(*steps, dim=0)
