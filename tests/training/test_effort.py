@@ -195,15 +195,14 @@ def test_the_curvature_is_that_of_the_channel_and_of_the_place() -> None:
 
 
 def test_padding_does_not_mislead_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proposals hold on pictures that are mostly padding, where the distortion says nothing: here 21 of 48."""
+    """Most proposals hold on a picture that is mostly padding, where the distortion says nothing."""
     model = Model.open(Path("models/res-context.rgm"), threads=1)
     accepted = []
     original = _Proposal.accepted
     monkeypatch.setattr(_Proposal, "accepted", lambda proposal: accepted.append(1) or original(proposal))
-    for seed in (1, 2, 3, 4):
-        objective, v, u = objective_of(render(seed, 20, 20), model, 200)
-        proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
-    assert len(accepted) - 4 >= 12
+    objective, v, u = objective_of(render(4, 20, 20), model, 200)
+    proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
+    assert len(accepted) - 1 >= 6
 
 
 def test_annealing_beside_proximal_steps_keeps_the_better_result(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
