@@ -49,6 +49,10 @@ KINDS = (*ARCHS, "told")
 REGULARIZED = RegularizerConfig(name="source-entropy", ratio=0.1)
 
 
+def two_pictures() -> torch.Tensor:
+    return torch.from_numpy(np.stack([render(seed, 128, 64) for seed in (3, 4)])).permute(0, 3, 1, 2).float() / 255
+
+
 @pytest.fixture(scope="module")
 def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
     """Checkpoint and pack of a short regularized run of each architecture, from the linear start."""
@@ -316,7 +320,7 @@ def test_more_latent_channels_go_on_as_the_codec_that_was_there(
     found = load_network(checkpoint)
     wider = replace(TINY, network=replace(SMALL[arch], M=24), steps=1, lr=1e-9, lr_rates=1e-9)
     grown = load_network(train(wider, replace(paths, init=checkpoint), device="cpu", console=silent))
-    x = torch.from_numpy(np.stack([render(seed, 128, 64) for seed in (3, 4)])).permute(0, 3, 1, 2).float() / 255
+    x = two_pictures()
     with torch.no_grad():
         before, after = (network(x, torch.tensor([0, 1])) for network in (found, grown))
         kept = grown.g_a(x)[:, [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15, 18, 19, 20, 21]]
@@ -334,7 +338,7 @@ def test_more_blocks_go_on_as_the_codec_that_was_there(
     more = {"blocks_a": 3, "blocks_s": 2, **({"blocks_c": 2} if found.config.context else {})}
     deeper = replace(TINY, network=replace(SMALL[kind], **more), steps=1, lr=1e-30, lr_aux=1e-30, lr_rates=1e-30)
     deep = load_network(train(deeper, replace(paths, init=checkpoint), device="cpu", console=silent))
-    x = torch.from_numpy(np.stack([render(seed, 128, 64) for seed in (3, 4)])).permute(0, 3, 1, 2).float() / 255
+    x = two_pictures()
     with torch.no_grad():
         before, after = (network(x, torch.tensor([0, 1])) for network in (found, deep))
     torch.testing.assert_close(after.x_hat, before.x_hat)
