@@ -6,6 +6,7 @@
     parity is c xor STEPS[s]:
         s = 0   parameters p
         s > 0   a = e + enter_y[s](y_hat so far, 0 elsewhere; units of 2^-input_bits)
+                (at each position s of the groups are there; products with the others are left out)
                 a = a + project(expand(depthwise(a)))                      for each block
                 parameters p + leave[s](a)
     then scales, means, table indices and g * y_hat as in `hyperprior`, and y_hat of the decoded symbols
@@ -16,9 +17,10 @@ each line. `training.networks.res_context` is the float network, `training.quant
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +34,27 @@ GROUPS = 4
 STEPS = (0, 3, 1, 2)
 
 
-def cells(step: int) -> tuple[tuple[int, int, int], ...]:
-    """Return (channel group, row parity, column parity) of what a step codes."""
-    return tuple((group, (group ^ STEPS[step]) >> 1, (group ^ STEPS[step]) & 1) for group in range(GROUPS))
+class Cell(NamedTuple):
+    """A quarter of the channels at a quarter of the positions; a step codes four."""
+
+    group: int
+    row: int
+    """Parity."""
+    column: int
+    """Parity."""
+
+
+def cells(step: int) -> tuple[Cell, ...]:
+    """Return what a step codes, a cell of each group."""
+    parities = [group ^ STEPS[step] for group in range(GROUPS)]
+    return tuple(Cell(group, parity >> 1, parity & 1) for group, parity in enumerate(parities))
+
+
+def known_cells(step: int) -> list[tuple[Cell, ...]]:
+    """Return for each parity the cells that are coded before a step."""
+    before = sorted(cell for earlier in range(step) for cell in cells(earlier))
+    parities = [(row, column) for row in range(2) for column in range(2)]
+    return [tuple(cell for cell in before if (cell.row, cell.column) == parity) for parity in parities]
 
 
 @dataclass(frozen=True)
@@ -69,27 +89,31 @@ class ContextNetwork:
         """Return C, the channels of the trunk."""
         return self.layers[0].channels[1]
 
-    def features(self, entered: Activations, y_hat: Activations, step: int) -> Activations:
-        """Return [C, H, W] of one step from enter_z's result and y_hat [M, H, W] so far."""
-        a = self._trunk(entered + self.layers[step](y_hat))
+    def features(self, entered: Activations, y_hat: Mapping[Cell, Activations], step: int) -> Activations:
+        """Return [C, H, W] of one step from enter_z's result and the cells of y_hat so far, each [M/4, H/2, W/2]."""
+        a = entered.copy()
+        for known, layer in self._enter[step - 1]:
+            a[:, known[0].row :: 2, known[0].column :: 2] += layer(np.concatenate([y_hat[cell] for cell in known]))
+        a = self._trunk(a)
         blocks = self.layers[4:-3]
         for depthwise, expand, project in zip(blocks[::3], blocks[1::3], blocks[2::3], strict=True):
             a = self._trunk(a + project(expand(depthwise(a))))
         return a
 
-    def leave(self, step: int, group: int) -> IntegerLayer:
-        """Return the part of the last layer that makes scales and means of one group."""
-        return self._leave[step - 1][group]
+    def leave(self, step: int, cell: Cell) -> IntegerLayer:
+        """Return the part of a step's last layer that makes scales and means of a cell's group."""
+        return self._leave[step - 1][cell.group]
+
+    @cached_property
+    def _enter(self) -> list[list[tuple[tuple[Cell, ...], IntegerLayer]]]:
+        """Return for each step after the first and each parity the known cells, and enter_y's part that reads them."""
+        return [
+            [(known, _columns(self.layers[step], known)) for known in known_cells(step)] for step in range(1, GROUPS)
+        ]
 
     @cached_property
     def _leave(self) -> list[list[IntegerLayer]]:
-        return [
-            [
-                replace(layer, weight=layer.weight[rows], bias=layer.bias[rows], shift=layer.shift[rows])
-                for rows in (channels_of(group, layer.channels[1] // 2) for group in range(GROUPS))
-            ]
-            for layer in self.layers[-3:]
-        ]
+        return [[_rows(layer, group) for group in range(GROUPS)] for layer in self.layers[-3:]]
 
     def _trunk(self, a: Activations) -> Activations:
         return clamped(a, self.layers[4].limit)
@@ -108,32 +132,49 @@ class ExactContext(ExactHyperprior):
     def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
         """Yield the four steps of coding y [M, 4h, 4w]; the caller fills in `where` of flat y before the next."""
         first = self._hyper_synthesis(z_symbols, rate)
-        drop = self.parameter_bits - self.context.input_bits
-        entered = self.context.layers[0](np.floor(first / (1 << drop) + 0.5)).astype(np.float64)
+        rounded = first * 0.5 ** (self.parameter_bits - self.context.input_bits)
+        rounded += 0.5
+        entered = self.context.layers[0](np.floor(rounded, out=rounded)).astype(np.float64, copy=False)
         if rate.context_bias.size:
             entered += rate.context_bias[:, None, None]
-        symbols, y_hat = flat(y), np.zeros(y.shape)
+        both, symbols = first.reshape(2, *y.shape), flat(y).reshape(y.shape)
+        index = np.arange(y.size).reshape(y.shape)
+        y_hat: dict[Cell, Activations] = {}
         for step in range(GROUPS):
             features = self.context.features(entered, y_hat, step) if step else entered
-            coded = np.zeros(y.shape, np.bool_)
-            scales, means = [], []
-            for group, row, column in cells(step):
-                rows = channels_of(group, y.shape[0])
-                parameters = first[rows, row::2, column::2]
+            parts = []
+            for cell in cells(step):
+                parameters = np.concatenate([part_of(half, cell) for half in both])
                 if step:
-                    parameters = parameters + self.context.leave(step, group)(features[:, row::2, column::2])
-                scale, mean = np.split(self._gained(clamped(parameters, PARAMETER_LIMIT), rate), 2)
-                coded[rows[0] : rows[0] + len(mean), row::2, column::2] = True
-                scales.append(scale.ravel())
-                means.append(mean)
-            joined = np.concatenate([mean.ravel() for mean in means])
-            tables = self._indices(np.concatenate(scales))
-            where = np.flatnonzero(coded)
-            yield Step(where, joined, tables)
-            flat(y_hat)[where] = self._read_back(symbols[where], joined, tables, rate, self.context.input_bits)
+                    parameters += self.context.leave(step, cell)(features[:, cell.row :: 2, cell.column :: 2])
+                parts.append(np.split(self._gained(clamped(parameters, PARAMETER_LIMIT), rate), 2))
+            scales, means = (np.concatenate([part.ravel() for part in half]) for half in zip(*parts, strict=True))
+            tables = self._indices(scales)
+            yield Step(_coded(index, step), means, tables)
+            if step == GROUPS - 1:
+                return
+            read = self._read_back(_coded(symbols, step), means, tables, rate, self.context.input_bits)
+            y_hat |= zip(cells(step), read.reshape(GROUPS, -1, y.shape[1] // 2, y.shape[2] // 2), strict=True)
 
 
-def channels_of(group: int, latent: int) -> npt.NDArray[np.int64]:
-    """Return the rows of [2M, ...] that are a group's scales, then its means; `latent` is M."""
-    quarter = np.arange(group * latent // GROUPS, (group + 1) * latent // GROUPS)
-    return np.concatenate([quarter, latent + quarter])
+def part_of(field: npt.NDArray[Any], cell: Cell) -> npt.NDArray[Any]:
+    """Return a cell of [M, H, W], a view [M/4, H/2, W/2]."""
+    width = len(field) // GROUPS
+    return field[cell.group * width : (cell.group + 1) * width, cell.row :: 2, cell.column :: 2]
+
+
+def _coded(field: npt.NDArray[Any], step: int) -> npt.NDArray[Any]:
+    """Return what a step codes of [M, H, W], flat, group by group."""
+    return np.concatenate([part_of(field, cell).ravel() for cell in cells(step)])
+
+
+def _rows(layer: IntegerLayer, group: int) -> IntegerLayer:
+    """Return the part of a layer that makes scales and means of one group."""
+    kept = np.arange(layer.channels[1]).reshape(2, GROUPS, -1)[:, group].ravel()
+    return replace(layer, weight=layer.weight[kept], bias=layer.bias[kept], shift=layer.shift[kept])
+
+
+def _columns(layer: IntegerLayer, cells: Iterable[Cell]) -> IntegerLayer:
+    """Return the part of a layer that reads the groups of `cells`."""
+    kept = np.arange(layer.channels[0]).reshape(GROUPS, -1)[[cell.group for cell in cells]].ravel()
+    return replace(layer, weight=layer.weight[:, kept])

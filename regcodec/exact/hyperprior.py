@@ -101,9 +101,11 @@ class ExactHyperprior:
         self, symbols: npt.NDArray[np.int32], means: npt.NDArray[np.float64], tables: npt.NDArray[np.uint8], rate: Rate
     ) -> npt.NDArray[np.float64]:
         """Return g * y_hat of decoded symbols, integers in units of 2^-parameter_bits; equal shapes throughout."""
-        values: npt.NDArray[np.float64] = symbols * float(1 << self.parameter_bits) + means
+        values: npt.NDArray[np.float64] = symbols * float(1 << self.parameter_bits)
+        values += means
         if rate.offsets.any():
-            values -= np.sign(symbols) * rate.offsets[tables]
+            where = (symbols != 0).nonzero()
+            values[where] -= np.sign(symbols[where]) * rate.offsets[tables[where]]
         return values
 
     def _read_back(
@@ -115,10 +117,12 @@ class ExactHyperprior:
         input_bits: int,
     ) -> npt.NDArray[np.float64]:
         """Return y_hat in units of 2^-input_bits; the quotient of integers below 2^53 has an exact floor."""
-        value = self.reconstructed(np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT), means, tables, rate)
+        y_hat = self.reconstructed(clamped(symbols, SYMBOL_LIMIT), means, tables, rate)
         divisor = rate.gain << self.parameter_bits - input_bits
-        y_hat: npt.NDArray[np.float64] = np.floor((value * (2 << self.gain_bits) + divisor) / (2 * divisor))
-        return y_hat
+        y_hat *= 2 << self.gain_bits
+        y_hat += divisor
+        y_hat /= 2 * divisor
+        return np.floor(y_hat, out=y_hat)
 
     def _prove_read_back(self, input_bits: int) -> None:
         """Raise `DamagedFileError` unless `_read_back` is exact for any symbol."""
@@ -162,8 +166,9 @@ class ExactHyperprior:
         return clamped(a, PARAMETER_LIMIT).astype(np.float64, copy=False)
 
     def _gained(self, parameters: Activations, rate: Rate) -> npt.NDArray[np.float64]:
-        gained: npt.NDArray[np.float64] = np.floor(parameters * rate.gain / (1 << self.gain_bits) + 0.5)
-        return gained
+        gained: npt.NDArray[np.float64] = np.multiply(parameters, rate.gain / (1 << self.gain_bits), dtype=np.float64)
+        gained += 0.5
+        return np.floor(gained, out=gained)
 
     def _indices(self, scales: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
         if self._lookup is None:

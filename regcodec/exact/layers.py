@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ FLOAT64_EXACT = 1 << 53
 LARGEST_KERNEL = 15
 
 Activations = npt.NDArray[np.floating[Any]]
+Number = TypeVar("Number", bound=np.generic)
 Kind = Literal["conv", "deconv", "depthwise", "subpel"]
 
 
@@ -106,8 +107,7 @@ class IntegerLayer:
         np.floor(acc, out=acc)
         if self.slope is not None:
             num, bits = self.slope
-            leaky = acc * num
-            leaky *= 0.5**bits
+            leaky = acc * (num * 0.5**bits)
             leaky += 0.5
             np.floor(leaky, out=leaky)
             if num < 1 << bits:
@@ -127,6 +127,8 @@ class IntegerLayer:
             acc = self._product(0, 0, a).astype(self.dtype, copy=False)
             acc += self._first
             return acc
+        if self.kind == "depthwise":
+            return self._depthwise(a)
         padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
         acc = self._start(height, width)
         for i in range(k):
@@ -134,20 +136,38 @@ class IntegerLayer:
                 acc += self._product(i, j, padded[:, i : i + height, j : j + width])
         return acc
 
+    def _depthwise(self, a: Activations) -> Activations:
+        """Add up rows that are flat with their borders, so that each tap is one run of memory."""
+        k = self.weight.shape[-1]
+        channels, height, width = a.shape
+        across = width + k - 1
+        padded = np.zeros((channels, (height + k) * across), a.dtype)
+        inside = padded.reshape(channels, height + k, across)[:, k // 2 : k // 2 + height, k // 2 : k // 2 + width]
+        inside[:] = a
+        acc = np.empty((channels, height * across), self.dtype)
+        acc[:] = self._first[:, 0]
+        product = np.empty(acc.shape, a.dtype)
+        for i in range(k):
+            for j in range(k):
+                start = i * across + j
+                acc += np.multiply(padded[:, start : start + height * across], self._taps[i, j], out=product)
+        return np.ascontiguousarray(acc.reshape(channels, height, across)[:, :, :width])
+
     def _transposed(self, a: Activations) -> Activations:
         k = self.weight.shape[-1]
         _, height, width = a.shape
         reach = k // 2
         padded = np.pad(a, ((0, 0), (reach, reach), (reach, reach)))
-        acc = self._start(2 * height, 2 * width)
-        for i in range(k):
-            for j in range(k):
-                # output row r gets tap i from input row (r + k//2 - i) / 2, where that is whole
-                row, column = (i - reach) % 2, (j - reach) % 2
-                top, left = reach + (row + reach - i) // 2, reach + (column + reach - j) // 2
-                source = padded[:, top : top + height, left : left + width]
-                acc[:, row::2, column::2] += self._product(i, j, source)
-        return acc
+        result = np.empty((self.weight.shape[0], 2 * height, 2 * width), self.dtype)
+        for row, column in np.ndindex(2, 2):
+            acc = self._start(height, width)
+            # output row r gets tap i from input row (r + k//2 - i) / 2, where that is whole
+            for i in range((row + reach) % 2, k, 2):
+                for j in range((column + reach) % 2, k, 2):
+                    top, left = reach + (row + reach - i) // 2, reach + (column + reach - j) // 2
+                    acc += self._product(i, j, padded[:, top : top + height, left : left + width])
+            result[:, row::2, column::2] = acc
+        return result
 
     def _start(self, height: int, width: int) -> Activations:
         acc = np.empty((self.weight.shape[0], height, width), self.dtype)
@@ -167,14 +187,11 @@ class IntegerLayer:
 
     def _product(self, i: int, j: int, source: Activations) -> Activations:
         channels, height, width = source.shape
-        if self.kind == "depthwise":
-            scaled: Activations = source * self._taps[i, j][:, :, None]
-            return scaled
         product: Activations = self._taps[i, j] @ source.reshape(channels, height * width)
         return product.reshape(-1, height, width)
 
 
-def clamped(a: Activations, limit: int) -> Activations:
+def clamped(a: npt.NDArray[Number], limit: int) -> npt.NDArray[Number]:
     """Return `a` within -limit .. limit, `a` itself where it is: nearly always, and looking is quicker."""
     if -limit <= a.min(initial=0) and a.max(initial=0) <= limit:
         return a
