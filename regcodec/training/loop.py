@@ -217,13 +217,13 @@ class _Run:
         journal.record("train", self.step, **figures, **extra)
 
     def _validate(self, journal: Journal) -> None:
-        if not self.processes.first:
-            return
         network = copy.deepcopy(self.task.network)
         network.load_state_dict({**network.state_dict(), **self.average.values})
-        points = validate(network, self.validation, self.processes.device)
+        points = validate(network, self.validation, self.processes)
         loss = sum(p.loss for p in points) / len(points)
         self.figures = {"loss": loss, "images": len(self.validation), "points": [p.figures() for p in points]}
+        if not self.processes.first:
+            return
         journal.record("validation", self.step, **self.figures)
         listed = "  ".join(f"{p.bpp:.3f} bpp {p.psnr:.2f} dB" for p in points)
         journal.say(f"step {self.step}  validation R + lambda D {loss:.4f}  ({listed})")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from regcodec.errors import UsageError
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Processes:
         states: list[list[Tensor]] = [[] for _ in range(self.world)]
         dist.all_gather_object(states, state)
         return states
+
+    def share(self, items: list[Item]) -> list[Item]:
+        """Return every `world`-th of `items`, from the one at `rank` on."""
+        return items[self.rank :: self.world]
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:

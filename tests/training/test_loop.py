@@ -11,14 +11,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
+from regcodec.config import TrainConfig
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.training import loop
+from regcodec.training.cache import open_cache
 from regcodec.training.checkpoint import averaged_weights, load_checkpoint, snapshot_name, training_record
+from regcodec.training.data import split, validation_crops
 from regcodec.training.loop import InterruptedRunError, RunPaths, train
+from regcodec.training.networks.registry import network_of
+from regcodec.training.processes import Processes
+from regcodec.training.validation import validate
 from tests.training.conftest import REGULARIZED, SCHEDULED, TINY
 
 
@@ -163,7 +170,8 @@ from rich.console import Console
 from regcodec.training.loop import RunPaths, train
 from tests.training.conftest import REGULARIZED
 run, data, cache, steps, batch = sys.argv[1:]
-config = replace(REGULARIZED, steps=int(steps), batch=int(batch), save_every=7, validate_every=100)
+config = replace(REGULARIZED, steps=int(steps), batch=int(batch), save_every=7, validate_every=100,
+                 validation_share=0.3)
 train(config, RunPaths(Path(run), Path(data), None, Path(cache)), device="cpu", console=Console(quiet=True))
 """
 
@@ -226,12 +234,29 @@ def test_two_processes_over_gloo_train_like_one_with_twice_the_batch(paths: RunP
     assert len(two["rng"]) == 2
     assert two["step"] == 1
     assert (training_record(two)["processes"], "processes" in training_record(one)) == (2, False)
+    assert two["validation"]["images"] > 2
+    np.testing.assert_allclose(_figures(two["validation"]["points"]), _validated(two, paths), rtol=1e-5)
     del two["processes"]  # as it was written until now
     assert training_record(two)["processes"] == 2
     start = _synthesis_weights(load_checkpoint(_untrained(paths, tmp_path)))
     steps = [_synthesis_weights(state) - start for state in (one, two)]
     agreement = torch.nn.functional.cosine_similarity(*steps, dim=0)
     assert agreement > 0.8
+
+
+def _validated(state: dict, paths: RunPaths) -> list[list[float]]:
+    """What one process alone finds of a checkpoint's averaged weights."""
+    config = TrainConfig.from_dict(state["config"])
+    network = network_of(config)
+    network.load_state_dict(averaged_weights(state))
+    images = open_cache(paths.data, paths.cache, smallest=config.crop, say=lambda _: None)
+    _, held = split(images, config.validation_share, config.seed)
+    crops = validation_crops(held, stride=64)[: loop.VALIDATION_IMAGES]
+    return _figures([point.figures() for point in validate(network, crops, Processes(0, 1, torch.device("cpu")))])
+
+
+def _figures(points: list[dict[str, float]]) -> list[list[float]]:
+    return [list(point.values()) for point in points]
 
 
 def _synthesis_weights(state: dict) -> torch.Tensor:
