@@ -4,7 +4,7 @@
 
 Processes are started anew for every repeat, so interpreter, imports and reading the pack count; one before them is not
 counted and leaves the bytecode that an installed package has. CompressAI's rows run the network read back from the same
-pack through its own `compress` and `decompress`.
+pack through its own `compress` and `decompress`, where it has that network.
 """
 
 from __future__ import annotations
@@ -66,32 +66,33 @@ def main() -> None:
     for heading in ("what", "encode", "decode"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     with tempfile.TemporaryDirectory() as folder:
-        coded, decoded = Path(folder) / "a.rgc", Path(folder) / "a.png"
-        base = [sys.executable, "-m", "regcodec"]
-        encode = [
-            *base,
-            "encode",
-            str(options.image),
-            "-q",
-            str(options.quality),
-            "-o",
-            str(coded),
-            "--model",
-            str(pack),
-        ]
-        decode = [*base, "decode", str(coded), "-o", str(decoded), "--model", str(pack)]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        environment["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "bytecode")
-        whole = [_seconds([*command, "-f", "--quiet"], options.repeats, environment) for command in (encode, decode)]
-    table.add_row("regcodec, whole process", *(f"{1000 * s:.0f}" for s in whole))
-    for name, values in _parts(pack, options).items():
-        table.add_row(f"  of it {name}", *(f"{1000 * s:.1f}" for s in values))
-    if read_pack(pack).codec["architecture"] in ("hyperprior", "autoregressive", "attention"):  # CompressAI codes these
-        peer_whole, peer = _peer(pack, options)
-        table.add_row("CompressAI compress, decompress", *(f"{1000 * s:.0f}" for s in peer))
-        table.add_row("CompressAI process for one of each, with imports", f"{1000 * peer_whole:.0f}", "")
+        environment = _as_installed(Path(folder))
+        whole = _whole(pack, options, Path(folder), environment)
+        table.add_row("regcodec, whole process", *(f"{1000 * s:.0f}" for s in whole))
+        for name, values in _parts(pack, options).items():
+            table.add_row(f"  of it {name}", *(f"{1000 * s:.1f}" for s in values))
+        if read_pack(pack).codec["architecture"] in ("hyperprior", "autoregressive", "attention"):
+            peer_whole, peer = _peer(pack, options, environment)
+            table.add_row("CompressAI compress, decompress", *(f"{1000 * s:.0f}" for s in peer))
+            table.add_row("CompressAI process for one of each, with imports", f"{1000 * peer_whole:.0f}", "")
     console.print(table)
     console.print(f"{platform.machine()}, {platform.processor() or 'CPU'}, Python {platform.python_version()}")
+
+
+def _as_installed(folder: Path) -> dict[str, str]:
+    """Return an environment in which modules have their bytecode in `folder` from their first import on."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+
+
+def _whole(pack: Path, options: argparse.Namespace, folder: Path, environment: dict[str, str]) -> tuple[float, float]:
+    """Return median seconds of a process that encodes and of one that decodes."""
+    coded, decoded = folder / "a.rgc", folder / "a.png"
+    base, model = [sys.executable, "-m", "regcodec"], ["--model", str(pack), "-f", "--quiet"]
+    encode = [*base, "encode", str(options.image), "-q", str(options.quality), "-o", str(coded), *model]
+    decode = [*base, "decode", str(coded), "-o", str(decoded), *model]
+    seconds = [_seconds(command, options.repeats, environment) for command in (encode, decode)]
+    return seconds[0], seconds[1]
 
 
 def _seconds(command: list[str], repeats: int, environment: dict[str, str]) -> float:
@@ -119,12 +120,13 @@ def _parts(pack: Path, options: argparse.Namespace) -> dict[str, tuple[float, fl
     return {title: (encode[name], decode[name]) for name, title in names.items()}
 
 
-def _peer(pack: Path, options: argparse.Namespace) -> tuple[float, tuple[float, float]]:
+def _peer(pack: Path, options: argparse.Namespace, environment: dict[str, str]) -> tuple[float, tuple[float, float]]:
     def run(repeats: int) -> list[tuple[float, ...]]:
         command = [sys.executable, "-W", "ignore", "-c", PEER, str(pack), str(options.image), str(repeats)]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
         return [tuple(map(float, line.split())) for line in printed.splitlines()]
 
+    run(1)  # leaves the bytecode
     start = time.perf_counter()
     run(1)
     whole = time.perf_counter() - start

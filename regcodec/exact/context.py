@@ -6,7 +6,7 @@
     parity is c xor STEPS[s]:
         s = 0   parameters p
         s > 0   a = e + enter_y[s](y_hat so far, 0 elsewhere; units of 2^-input_bits)
-                (at each position s of the groups are there; products with the others are left out)
+                (at each position the s groups that are known there are multiplied, no others)
                 a = a + project(expand(depthwise(a)))                      for each block
                 parameters p + leave[s](a)
     then scales, means, table indices and g * y_hat as in `hyperprior`, and y_hat of the decoded symbols
@@ -50,11 +50,11 @@ def cells(step: int) -> tuple[Cell, ...]:
     return tuple(Cell(group, parity >> 1, parity & 1) for group, parity in enumerate(parities))
 
 
-def known_cells(step: int) -> list[tuple[Cell, ...]]:
-    """Return for each parity the cells that are coded before a step."""
+def known_cells(step: int) -> Iterator[tuple[int, int, list[Cell]]]:
+    """Yield row parity, column parity, and the cells there that are coded before a step."""
     before = sorted(cell for earlier in range(step) for cell in cells(earlier))
-    parities = [(row, column) for row in range(2) for column in range(2)]
-    return [tuple(cell for cell in before if (cell.row, cell.column) == parity) for parity in parities]
+    for row, column in np.ndindex(2, 2):
+        yield row, column, [cell for cell in before if (cell.row, cell.column) == (row, column)]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class ContextNetwork:
         well_formed = (
             len(self.layers) == 7 + 3 * blocks
             and [(layer.kind, *layer.channels) for layer in self.layers] == shapes
+            and all(layer.kind == "depthwise" or layer.weight.shape[2:] == (1, 1) for layer in self.layers)
             and latent % GROUPS == 0
             and 0 <= self.input_bits <= parameter_bits
         )
@@ -92,8 +93,8 @@ class ContextNetwork:
     def features(self, entered: Activations, y_hat: Mapping[Cell, Activations], step: int) -> Activations:
         """Return [C, H, W] of one step from enter_z's result and the cells of y_hat so far, each [M/4, H/2, W/2]."""
         a = entered.copy()
-        for known, layer in self._enter[step - 1]:
-            a[:, known[0].row :: 2, known[0].column :: 2] += layer(np.concatenate([y_hat[cell] for cell in known]))
+        for (row, column, known), layer in zip(known_cells(step), self._enter[step - 1], strict=True):
+            a[:, row::2, column::2] += layer(np.concatenate([y_hat[cell] for cell in known]))
         a = self._trunk(a)
         blocks = self.layers[4:-3]
         for depthwise, expand, project in zip(blocks[::3], blocks[1::3], blocks[2::3], strict=True):
@@ -105,11 +106,9 @@ class ContextNetwork:
         return self._leave[step - 1][cell.group]
 
     @cached_property
-    def _enter(self) -> list[list[tuple[tuple[Cell, ...], IntegerLayer]]]:
-        """Return for each step after the first and each parity the known cells, and enter_y's part that reads them."""
-        return [
-            [(known, _columns(self.layers[step], known)) for known in known_cells(step)] for step in range(1, GROUPS)
-        ]
+    def _enter(self) -> list[list[IntegerLayer]]:
+        """Return for each step after the first, for each parity, the part of enter_y that reads the known cells."""
+        return [[_columns(self.layers[step], known) for _, _, known in known_cells(step)] for step in range(1, GROUPS)]
 
     @cached_property
     def _leave(self) -> list[list[IntegerLayer]]:
@@ -137,24 +136,31 @@ class ExactContext(ExactHyperprior):
         entered = self.context.layers[0](np.floor(rounded, out=rounded)).astype(np.float64, copy=False)
         if rate.context_bias.size:
             entered += rate.context_bias[:, None, None]
-        both, symbols = first.reshape(2, *y.shape), flat(y).reshape(y.shape)
-        index = np.arange(y.size).reshape(y.shape)
+        latent, height, width = y.shape
+        symbols = flat(y)
         y_hat: dict[Cell, Activations] = {}
         for step in range(GROUPS):
-            features = self.context.features(entered, y_hat, step) if step else entered
-            parts = []
-            for cell in cells(step):
-                parameters = np.concatenate([part_of(half, cell) for half in both])
-                if step:
-                    parameters += self.context.leave(step, cell)(features[:, cell.row :: 2, cell.column :: 2])
-                parts.append(np.split(self._gained(clamped(parameters, PARAMETER_LIMIT), rate), 2))
-            scales, means = (np.concatenate([part.ravel() for part in half]) for half in zip(*parts, strict=True))
-            tables = self._indices(scales)
-            yield Step(_coded(index, step), means, tables)
-            if step == GROUPS - 1:
-                return
-            read = self._read_back(_coded(symbols, step), means, tables, rate, self.context.input_bits)
-            y_hat |= zip(cells(step), read.reshape(GROUPS, -1, y.shape[1] // 2, y.shape[2] // 2), strict=True)
+            scales, means = self._parameters_of(step, first, entered, y_hat, rate)
+            coded = Step(_places(y.shape, step), means, self._indices(scales))
+            yield coded
+            if step < GROUPS - 1:
+                read = self._read_back(symbols[coded.where], means, coded.tables, rate, self.context.input_bits)
+                shape = (GROUPS, latent // GROUPS, height // 2, width // 2)
+                y_hat |= zip(cells(step), read.reshape(shape), strict=True)
+
+    def _parameters_of(
+        self, step: int, first: Activations, entered: Activations, y_hat: Mapping[Cell, Activations], rate: Rate
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return scales and means [K] of a step's elements."""
+        features = self.context.features(entered, y_hat, step) if step else entered
+        parts = []
+        for cell in cells(step):
+            parameters = np.concatenate([part_of(half, cell) for half in np.split(first, 2)])
+            if step:
+                parameters += self.context.leave(step, cell)(features[:, cell.row :: 2, cell.column :: 2])
+            parts.append(np.split(self._gained(clamped(parameters, PARAMETER_LIMIT), rate), 2))
+        scales, means = (np.concatenate([part.ravel() for part in half]) for half in zip(*parts, strict=True))
+        return scales, means
 
 
 def part_of(field: npt.NDArray[Any], cell: Cell) -> npt.NDArray[Any]:
@@ -163,9 +169,15 @@ def part_of(field: npt.NDArray[Any], cell: Cell) -> npt.NDArray[Any]:
     return field[cell.group * width : (cell.group + 1) * width, cell.row :: 2, cell.column :: 2]
 
 
-def _coded(field: npt.NDArray[Any], step: int) -> npt.NDArray[Any]:
-    """Return what a step codes of [M, H, W], flat, group by group."""
-    return np.concatenate([part_of(field, cell).ravel() for cell in cells(step)])
+def _places(shape: tuple[int, ...], step: int) -> npt.NDArray[np.intp]:
+    """Return where in flat [M, H, W] the elements of a step lie: they rise."""
+    latent, height, width = shape
+    places = []
+    for group, row, column in cells(step):
+        channels = np.arange(group * latent // GROUPS, (group + 1) * latent // GROUPS) * (height * width)
+        plane = np.arange(row, height, 2)[:, None] * width + np.arange(column, width, 2)
+        places.append((channels[:, None, None] + plane).ravel())
+    return np.concatenate(places)
 
 
 def _rows(layer: IntegerLayer, group: int) -> IntegerLayer:
@@ -174,7 +186,7 @@ def _rows(layer: IntegerLayer, group: int) -> IntegerLayer:
     return replace(layer, weight=layer.weight[kept], bias=layer.bias[kept], shift=layer.shift[kept])
 
 
-def _columns(layer: IntegerLayer, cells: Iterable[Cell]) -> IntegerLayer:
-    """Return the part of a layer that reads the groups of `cells`."""
-    kept = np.arange(layer.channels[0]).reshape(GROUPS, -1)[[cell.group for cell in cells]].ravel()
+def _columns(layer: IntegerLayer, known: Iterable[Cell]) -> IntegerLayer:
+    """Return the part of a layer that reads the groups of `known`."""
+    kept = np.arange(layer.channels[0]).reshape(GROUPS, -1)[[cell.group for cell in known]].ravel()
     return replace(layer, weight=layer.weight[:, kept])

@@ -104,8 +104,7 @@ class ExactHyperprior:
         values: npt.NDArray[np.float64] = symbols * float(1 << self.parameter_bits)
         values += means
         if rate.offsets.any():
-            where = (symbols != 0).nonzero()
-            values[where] -= np.sign(symbols[where]) * rate.offsets[tables[where]]
+            values -= np.sign(symbols) * rate.offsets[tables]
         return values
 
     def _read_back(
@@ -166,6 +165,7 @@ class ExactHyperprior:
         return clamped(a, PARAMETER_LIMIT).astype(np.float64, copy=False)
 
     def _gained(self, parameters: Activations, rate: Rate) -> npt.NDArray[np.float64]:
+        # in float64 whatever the last layer has: the product with the gain may pass 2^24
         gained: npt.NDArray[np.float64] = np.multiply(parameters, rate.gain / (1 << self.gain_bits), dtype=np.float64)
         gained += 0.5
         return np.floor(gained, out=gained)

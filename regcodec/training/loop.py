@@ -117,13 +117,13 @@ class _Run:
         self.task = make_task(network, config).to(processes.device, memory_format=torch.channels_last)
         # from here the noise: another in each process, the same with and without a regularizer
         torch.manual_seed(config.seed + 1 + processes.rank)
+        self.stepped = processes.wrap(self.task)  # from here the processes have the first one's weights
         self.average = Average(self.task.network, config.ema)
         self.rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source, "rates": config.lr_rates}
         self.groups = self.task.parameter_groups()
         self.optimizers = {name: torch.optim.Adam(p, self.rates[name]) for name, p in self.groups.items()}
         if resumed is not None:
             self._restore(resumed)
-        self.stepped = processes.wrap(self.task)
 
     def finish(self) -> Path:
         config, first = self.config, self.processes.first
@@ -222,8 +222,6 @@ class _Run:
         points = validate(network, self.validation, self.processes)
         loss = sum(p.loss for p in points) / len(points)
         self.figures = {"loss": loss, "images": len(self.validation), "points": [p.figures() for p in points]}
-        if not self.processes.first:
-            return
         journal.record("validation", self.step, **self.figures)
         listed = "  ".join(f"{p.bpp:.3f} bpp {p.psnr:.2f} dB" for p in points)
         journal.say(f"step {self.step}  validation R + lambda D {loss:.4f}  ({listed})")

@@ -68,9 +68,14 @@ def plain_context(model: ExactAutoregressive) -> tuple[dict, dict]:
     st.integers(1, 2),
     st.sampled_from([1, 700, 5000, 1 << 20]),
     st.sampled_from(["deconv", "subpel"]),
+    st.sampled_from([((1 << 20) - 1, np.float64), (20_000, np.float32)]),
 )
-def test_every_wave_equals_plain_integers(seed: int, width: int, gain: int, kind: str) -> None:
-    model, rate = model_of(seed, kind), rate_of(gain)
+def test_every_wave_equals_plain_integers(
+    seed: int, width: int, gain: int, kind: str, limited: tuple[int, type]
+) -> None:
+    limit, dtype = limited
+    model, rate = model_of(seed, kind, limit=limit), rate_of(gain)
+    assert model.context.layers[-1].dtype is dtype  # in float32 a product with the gain may pass 2^24
     z, y = latents(seed, 1, width, largest=int(2 ** np.random.default_rng(seed).uniform(0, 24)))
     upcoming = iter(walked(model, z, y, rate))
 
@@ -127,7 +132,7 @@ def test_y_is_not_looked_at_before_its_wave_is_answered() -> None:
     assert_y_is_not_looked_at_before_it_is_answered(model_of(5), *latents(5), RATE)
 
 
-@pytest.mark.parametrize("symbol", [2**29, -(2**29), 2**31 - 1])
+@pytest.mark.parametrize("symbol", [2**29, -(2**29), 2**31 - 1, -(2**31)])
 def test_symbols_beyond_the_clamp_are_read_as_the_clamp(symbol: int) -> None:
     assert_a_symbol_is_read_as_the_clamp(model_of(7), *latents(7), symbol, RATE)
 

@@ -149,7 +149,7 @@ def test_y_is_not_looked_at_before_its_step_is_answered() -> None:
     assert_y_is_not_looked_at_before_it_is_answered(context_of(5), *latents(5), RATE)
 
 
-@pytest.mark.parametrize("symbol", [2**29, -(2**29), 2**31 - 1])
+@pytest.mark.parametrize("symbol", [2**29, -(2**29), 2**31 - 1, -(2**31)])
 def test_symbols_beyond_the_clamp_are_read_as_the_clamp(symbol: int) -> None:
     assert_a_symbol_is_read_as_the_clamp(context_of(7), *latents(7), symbol, RATE)
 
@@ -163,6 +163,8 @@ def test_symbols_beyond_the_clamp_are_read_as_the_clamp(symbol: int) -> None:
         lambda m: with_layer(m, 2, weight=np.ones((C, 2 * M, 1, 1), int)),
         lambda m: with_layer(m, 4, kind="conv", weight=np.ones((C, C, 3, 3), int)),
         lambda m: with_layer(m, 6, weight=np.ones((C, C, 1, 1), int)),
+        lambda m: with_layer(m, 2, weight=np.ones((C, M, 3, 3), int)),
+        lambda m: with_layer(m, -1, weight=np.ones((2 * M, C, 3, 3), int)),
         lambda m: with_layer(m, -1, kind="deconv"),
         lambda m: with_layer(m, 5, shift=np.zeros(2 * C, int)),
         lambda m: replace(m, context=replace(m.context, layers=m.context.layers[:-1])),

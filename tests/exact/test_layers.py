@@ -21,7 +21,7 @@ from tests import reference_decoder
 
 def layer_of(seed: int, kind: str = "conv", *, k: int = 3, largest: int = 127, **changes: Any) -> IntegerLayer:
     draw = np.random.default_rng(seed)
-    outs, ins = 4, 3
+    outs, ins = (3, 1) if kind == "depthwise" else (4, 3)
     fields = {
         "kind": kind,
         "weight": draw.integers(-largest, largest + 1, (outs, ins, k, k)),
@@ -68,7 +68,7 @@ def worst(layer: IntegerLayer, channel: int, sign: int) -> np.ndarray:
 
 @settings(max_examples=25)
 @given(
-    st.integers(0, 2**32), st.sampled_from(["conv", "deconv"]), st.sampled_from([1, 3, 5]),
+    st.integers(0, 2**32), st.sampled_from(["conv", "deconv", "depthwise"]), st.sampled_from([1, 3, 5]),
     st.integers(1, 5), st.integers(1, 5),
 )  # fmt: skip
 def test_a_layer_equals_plain_integers(seed: int, kind: str, k: int, height: int, width: int) -> None:

@@ -169,18 +169,18 @@ from pathlib import Path
 from rich.console import Console
 from regcodec.training.loop import RunPaths, train
 from tests.training.conftest import REGULARIZED
-run, data, cache, steps, batch = sys.argv[1:]
+run, data, cache, steps, batch, start = sys.argv[1:]
 config = replace(REGULARIZED, steps=int(steps), batch=int(batch), save_every=7, validate_every=100,
-                 validation_share=0.3)
+                 validation_share=0.3, start=start)
 train(config, RunPaths(Path(run), Path(data), None, Path(cache)), device="cpu", console=Console(quiet=True))
 """
 
 
-def _command(paths: RunPaths, *, steps: int, batch: int, processes: int = 1) -> list[str]:
+def _command(paths: RunPaths, *, steps: int, batch: int, processes: int = 1, start: str = "random") -> list[str]:
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     script = paths.cache.parent / "run.py"
     script.write_text(SCRIPT)
-    arguments = [str(script), str(paths.run), str(paths.data), str(paths.cache), str(steps), str(batch)]
+    arguments = [str(script), str(paths.run), str(paths.data), str(paths.cache), str(steps), str(batch), start]
     return [sys.executable, *(torchrun if processes > 1 else []), *arguments]
 
 
@@ -234,14 +234,22 @@ def test_two_processes_over_gloo_train_like_one_with_twice_the_batch(paths: RunP
     assert len(two["rng"]) == 2
     assert two["step"] == 1
     assert (training_record(two)["processes"], "processes" in training_record(one)) == (2, False)
-    assert two["validation"]["images"] > 2
-    np.testing.assert_allclose(_figures(two["validation"]["points"]), _validated(two, paths), rtol=1e-5)
     del two["processes"]  # as it was written until now
     assert training_record(two)["processes"] == 2
     start = _synthesis_weights(load_checkpoint(_untrained(paths, tmp_path)))
     steps = [_synthesis_weights(state) - start for state in (one, two)]
     agreement = torch.nn.functional.cosine_similarity(*steps, dim=0)
     assert agreement > 0.8
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_validation_find_what_one_finds(paths: RunPaths) -> None:
+    """After one step from a start that each would draw from other crops."""
+    command = _command(paths, steps=1, batch=2, processes=2, start="pca")
+    subprocess.run(command, env=_environment(), check=True, timeout=120)
+    state = load_checkpoint(paths.run / "checkpoint.pt")
+    assert state["validation"]["images"] == 3
+    np.testing.assert_allclose(_figures(state["validation"]["points"]), _validated(state, paths), rtol=1e-5)
 
 
 def _validated(state: dict, paths: RunPaths) -> list[list[float]]:
