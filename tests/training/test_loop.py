@@ -167,11 +167,14 @@ torch.set_num_threads(1)
 from dataclasses import replace
 from pathlib import Path
 from rich.console import Console
+from regcodec.config import NetworkConfig
 from regcodec.training.loop import RunPaths, train
 from tests.training.conftest import REGULARIZED
 run, data, cache, steps, batch, start = sys.argv[1:]
 config = replace(REGULARIZED, steps=int(steps), batch=int(batch), save_every=7, validate_every=100,
                  validation_share=0.3, start=start)
+if start == "pca":
+    config = replace(config, network=NetworkConfig(N=48, M=48))
 train(config, RunPaths(Path(run), Path(data), None, Path(cache)), device="cpu", console=Console(quiet=True))
 """
 
