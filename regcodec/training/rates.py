@@ -21,7 +21,7 @@ from regcodec.training.scales import SCALES
 GAIN_BITS = 12
 PER_Q = 100
 """Rows to a unit of q."""
-ENTRIES_PER_Q = 4
+ENTRIES_PER_Q = 8
 """Coarse entries to a unit of q, so that a trained rate of CompressAI's table has one of its own."""
 
 

@@ -200,7 +200,7 @@ def test_padding_does_not_mislead_the_search(monkeypatch: pytest.MonkeyPatch) ->
     accepted = []
     original = _Proposal.accepted
     monkeypatch.setattr(_Proposal, "accepted", lambda proposal: accepted.append(1) or original(proposal))
-    objective, v, u = objective_of(render(4, 20, 20), model, 200)
+    objective, v, u = objective_of(render(2, 20, 20), model, 200)
     proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
     assert len(accepted) - 1 >= 6
 

@@ -248,18 +248,18 @@ def test_a_decoder_that_is_not_told_the_rate_gives_another_picture(every: Model,
 @pytest.mark.parametrize(
     "change",
     [
-        {"context": np.zeros((17, 11), np.int64)},
-        {"analysis": np.zeros((16, 24), np.int64)},
-        {"analysis": np.zeros((17, 25), np.int64)},
-        {"synthesis": np.full((17, 24), 1 << 31)},
-        {"synthesis": np.full((17, 24), -(1 << 31))},
-        {"context": np.full((17, 12), -(1 << 63))},
-        {"hyper": np.zeros((17, 12), np.int64)},
+        {"context": np.zeros((33, 11), np.int64)},
+        {"analysis": np.zeros((32, 24), np.int64)},
+        {"analysis": np.zeros((33, 25), np.int64)},
+        {"synthesis": np.full((33, 24), 1 << 31)},
+        {"synthesis": np.full((33, 24), -(1 << 31))},
+        {"context": np.full((33, 12), -(1 << 63))},
+        {"hyper": np.zeros((33, 12), np.int64)},
     ],
 )
 def test_biases_that_do_not_fit_the_rates_or_the_context_are_refused(every: Model, change: dict) -> None:
     assert {name: bias.shape for name, bias in every.rates.biases.items()} == {
-        "analysis": (17, 24), "synthesis": (17, 24), "context": (17, 12),
+        "analysis": (33, 24), "synthesis": (33, 24), "context": (33, 12),
     }  # fmt: skip
     with pytest.raises(DamagedFileError, match="quality table is not well formed"):
         replace(every, rates=replace(every.rates, biases={**every.rates.biases, **change}))._validate()

@@ -338,6 +338,7 @@ def test_more_blocks_go_on_as_the_codec_that_was_there(
     more = {"blocks_a": 3, "blocks_s": 2, **({"blocks_c": 2} if found.config.context else {})}
     deeper = replace(TINY, network=replace(SMALL[kind], **more), steps=1, lr=1e-30, lr_aux=1e-30, lr_rates=1e-30)
     deep = load_network(train(deeper, replace(paths, init=checkpoint), device="cpu", console=silent))
+    assert deep.config == deeper.network
     x = two_pictures()
     with torch.no_grad():
         before, after = (network(x, torch.tensor([0, 1])) for network in (found, deep))
