@@ -36,7 +36,11 @@ max_pixels_option: Callable[[Any], Any] = click.option(
 
 
 def limit_threads(threads: int | None) -> None:
-    """Make the matrix library use `threads` threads. The result does not depend on the number."""
+    """Make the libraries use `threads` threads. The result does not depend on the number.
+
+    The exact networks share their work themselves: threads of OpenBLAS beside theirs would wait by spinning.
+    """
     if threads is not None:
-        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
             os.environ[name] = str(threads)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"

@@ -91,7 +91,7 @@ def _array(name: str, content: bytes) -> npt.NDArray[Any]:
         raise DamagedFileError(f"{name} is not an array.") from error
     if dtype.hasobject or dtype.kind not in "iuf" or fortran:
         raise DamagedFileError(f"{name} is not an array of numbers in C order.")
-    body = content[stream.tell() :]
+    body = memoryview(content)[stream.tell() :]
     if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != len(body):
         raise DamagedFileError(f"{name} states {prod(shape):,} numbers and has {len(body):,} bytes.")
     return np.frombuffer(body, dtype).reshape(shape)

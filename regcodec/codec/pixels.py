@@ -41,7 +41,9 @@ def to_planes(pixels: Pixels, stride: int) -> Planes:
     height, width = pixels.shape[:2]
     rgb = np.broadcast_to(pixels[:, :, None], (height, width, 3)) if pixels.ndim == 2 else pixels
     padded = np.pad(rgb, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
-    return np.ascontiguousarray(padded.transpose(2, 0, 1)[None], dtype=np.float32) * np.float32(1 / 255)
+    planes = np.ascontiguousarray(padded.transpose(2, 0, 1)[None], dtype=np.float32)
+    planes *= np.float32(1 / 255)
+    return planes
 
 
 def from_planes(planes: Planes, height: int, width: int, *, grey: bool) -> Pixels:
@@ -53,5 +55,7 @@ def from_planes(planes: Planes, height: int, width: int, *, grey: bool) -> Pixel
 
 
 def _to_levels(values: npt.NDArray[Any]) -> Pixels:
-    levels: Pixels = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+    scaled = np.clip(values, 0.0, 1.0)
+    scaled *= 255.0
+    levels: Pixels = np.rint(scaled, out=scaled).astype(np.uint8)
     return levels

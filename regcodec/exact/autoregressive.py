@@ -71,15 +71,15 @@ class MaskedContext:
         for layer in self.layers:
             layer.prove()
 
-    def enter(self, p: Activations) -> npt.NDArray[np.float64]:
+    def enter(self, p: Activations, threads: int = 1) -> npt.NDArray[np.float64]:
         """Return what the parameter network's first layer sums up over p [2M, H, W], its bias included."""
-        return self._halves[0].sums(p).astype(np.float64, copy=False)
+        return self._halves[0].sums(p, threads).astype(np.float64, copy=False)
 
-    def parameters(self, entered: npt.NDArray[np.float64], near: Activations) -> Activations:
+    def parameters(self, entered: npt.NDArray[np.float64], near: Activations, threads: int = 1) -> Activations:
         """Return [2M, 1, K] of K positions; near [12M, 1, K], entered [C, 1, K], which is overwritten."""
         masked, first, middle, last = self.layers
-        entered += self._halves[1].sums(masked(near))
-        return last(middle(first.finish(entered)))
+        entered += self._halves[1].sums(masked(near, threads), threads)
+        return last(middle(first.finish(entered), threads), threads)
 
     @cached_property
     def _halves(self) -> tuple[IntegerLayer, IntegerLayer]:
@@ -103,7 +103,8 @@ class ExactAutoregressive(ExactHyperprior):
     def walk(self, z_symbols: npt.NDArray[np.int32], y: npt.NDArray[np.int32], rate: Rate) -> Iterator[Step]:
         """Yield the waves of coding y [M, 4h, 4w]; the caller fills in `where` of flat y before the next."""
         p = self._hyper_synthesis(z_symbols, rate)
-        entered = self.context.enter(np.floor(p / (1 << self.parameter_bits - self.context.feature_bits) + 0.5))
+        features = np.floor(p / (1 << self.parameter_bits - self.context.feature_bits) + 0.5)
+        entered = self.context.enter(features, self.threads)
         latent, height, width = y.shape
         symbols, channels = flat(y), np.arange(latent)[:, None] * (height * width)
         across = width + 2 * REACH
@@ -112,7 +113,7 @@ class ExactAutoregressive(ExactHyperprior):
         for rows, columns in waves(height, width):
             places = (rows + REACH) * across + columns + REACH
             near = y_hat.take(before + places, axis=1).reshape(-1, 1, len(rows))
-            parameters = self.context.parameters(entered[:, rows, columns][:, None], near)[:, 0]
+            parameters = self.context.parameters(entered[:, rows, columns][:, None], near, self.threads)[:, 0]
             scales, means = np.split(self._gained(clamped(parameters, PARAMETER_LIMIT), rate), 2)
             tables = self._indices(scales)
             where = channels + (rows * width + columns)

@@ -29,6 +29,7 @@ from regcodec.errors import DamagedFileError
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step, flat
 from regcodec.exact.layers import Activations, IntegerLayer, clamped
 from regcodec.exact.rate import Rate
+from regcodec.exact.share import share
 
 GROUPS = 4
 STEPS = (0, 3, 1, 2)
@@ -90,15 +91,17 @@ class ContextNetwork:
         """Return C, the channels of the trunk."""
         return self.layers[0].channels[1]
 
-    def features(self, entered: Activations, y_hat: Mapping[Cell, Activations], step: int) -> Activations:
+    def features(
+        self, entered: Activations, y_hat: Mapping[Cell, Activations], step: int, threads: int = 1
+    ) -> Activations:
         """Return [C, H, W] of one step from enter_z's result and the cells of y_hat so far, each [M/4, H/2, W/2]."""
         a = entered.copy()
         for (row, column, known), layer in zip(known_cells(step), self._enter[step - 1], strict=True):
-            a[:, row::2, column::2] += layer(np.concatenate([y_hat[cell] for cell in known]))
+            a[:, row::2, column::2] += layer(np.concatenate([y_hat[cell] for cell in known]), threads)
         a = self._trunk(a)
         blocks = self.layers[4:-3]
         for depthwise, expand, project in zip(blocks[::3], blocks[1::3], blocks[2::3], strict=True):
-            a = self._trunk(a + project(expand(depthwise(a))))
+            a = self._trunk(a + project(expand(depthwise(a, threads), threads), threads))
         return a
 
     def leave(self, step: int, cell: Cell) -> IntegerLayer:
@@ -133,7 +136,7 @@ class ExactContext(ExactHyperprior):
         first = self._hyper_synthesis(z_symbols, rate)
         rounded = first * 0.5 ** (self.parameter_bits - self.context.input_bits)
         rounded += 0.5
-        entered = self.context.layers[0](np.floor(rounded, out=rounded)).astype(np.float64, copy=False)
+        entered = self.context.layers[0](np.floor(rounded, out=rounded), self.threads).astype(np.float64, copy=False)
         if rate.context_bias.size:
             entered += rate.context_bias[:, None, None]
         latent, height, width = y.shape
@@ -152,15 +155,20 @@ class ExactContext(ExactHyperprior):
         self, step: int, first: Activations, entered: Activations, y_hat: Mapping[Cell, Activations], rate: Rate
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return scales and means [K] of a step's elements."""
-        features = self.context.features(entered, y_hat, step) if step else entered
-        parts = []
-        for cell in cells(step):
-            parameters = np.concatenate([part_of(half, cell) for half in np.split(first, 2)])
-            if step:
-                parameters += self.context.leave(step, cell)(features[:, cell.row :: 2, cell.column :: 2])
-            parts.append(np.split(self._gained(clamped(parameters, PARAMETER_LIMIT), rate), 2))
-        scales, means = (np.concatenate([part.ravel() for part in half]) for half in zip(*parts, strict=True))
-        return scales, means
+        features = self.context.features(entered, y_hat, step, self.threads) if step else entered
+        coded = [(cell, self.context.leave(step, cell) if step else None) for cell in cells(step)]
+        scales, means = np.empty((2, GROUPS, first.size // (2 * GROUPS * GROUPS)))
+
+        def work(part: slice) -> None:
+            for cell, leave in coded[part]:
+                parameters = np.concatenate([part_of(half, cell) for half in np.split(first, 2)])
+                if leave is not None:
+                    parameters += leave(features[:, cell.row :: 2, cell.column :: 2])
+                gained = self._gained(clamped(parameters, PARAMETER_LIMIT), rate)
+                scales[cell.group], means[cell.group] = gained.reshape(2, -1)
+
+        share(work, GROUPS, self.threads)
+        return scales.ravel(), means.ravel()
 
 
 def part_of(field: npt.NDArray[Any], cell: Cell) -> npt.NDArray[Any]:

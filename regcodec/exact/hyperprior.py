@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -70,6 +70,8 @@ class ExactHyperprior:
     z_bits: int
     parameter_bits: int
     gain_bits: int
+    threads: int = field(default=1, kw_only=True)
+    """Which decide nothing but the time."""
 
     def validate(self) -> None:
         """Raise `DamagedFileError` unless every result is proven exact."""
@@ -161,7 +163,7 @@ class ExactHyperprior:
     def _run_layers(self, z_symbols: npt.NDArray[np.int32], rate: Rate) -> Activations:
         a: Activations = z_symbols.astype(np.float64) * rate.z_step + self.medians[:, None, None]
         for layer in self.layers:
-            a = layer(a)
+            a = layer(a, self.threads)
         return clamped(a, PARAMETER_LIMIT).astype(np.float64, copy=False)
 
     def _gained(self, parameters: Activations, rate: Rate) -> npt.NDArray[np.float64]:

@@ -13,6 +13,7 @@ float32 and their sum float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -21,10 +22,15 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
+from regcodec.exact.share import share
 
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
 LARGEST_KERNEL = 15
+BLOCK = 1 << 15
+"""Elements that are worked on at once, so that they stay in a core's cache."""
+WORTH_SHARING = 1 << 20
+"""Products of a layer."""
 
 Activations = npt.NDArray[np.floating[Any]]
 Number = TypeVar("Number", bound=np.generic)
@@ -72,7 +78,7 @@ class IntegerLayer:
     @cached_property
     def bound(self) -> int:
         """Largest magnitude that the accumulation can reach, for any input."""
-        sums = np.abs(self.weight.astype(np.int64)).sum(axis=(1, 2, 3))
+        sums = self._magnitudes.sum(axis=(1, 2))
         halves = np.left_shift(np.int64(1), self.shift - 1)
         channels = zip(sums.tolist(), self.bias.tolist(), halves.tolist(), strict=True)
         reached: int = max(s * self.limit + abs(b) + h for s, b, h in channels)
@@ -81,8 +87,14 @@ class IntegerLayer:
     @cached_property
     def product_dtype(self) -> type[np.floating[Any]]:
         """Return the float type that holds each product over the input channels, for one tap, of any input."""
-        taps = np.abs(self.weight.astype(np.int64)).sum(axis=1)
-        return np.float32 if int(taps.max()) * self.limit < FLOAT32_EXACT else np.float64
+        return np.float32 if int(self._magnitudes.max()) * self.limit < FLOAT32_EXACT else np.float64
+
+    @cached_property
+    def _magnitudes(self) -> npt.NDArray[np.int64]:
+        """Return sum |w| over the input channels, [O, k, k]; a type's least integer has a magnitude in a wider one."""
+        wider = np.int32 if self.weight.dtype.itemsize < 4 else np.int64
+        magnitudes: npt.NDArray[np.int64] = np.abs(self.weight.astype(wider)).sum(axis=1, dtype=np.int64)
+        return magnitudes
 
     @cached_property
     def dtype(self) -> type[np.floating[Any]]:
@@ -92,87 +104,116 @@ class IntegerLayer:
             raise DamagedFileError(f"the pack's integer network is not exact: a sum may reach {self.bound}.")
         return np.float32 if max(self.bound, slope_bound) < FLOAT32_EXACT else np.float64
 
-    def __call__(self, a: Activations) -> Activations:
+    def __call__(self, a: Activations, threads: int = 1) -> Activations:
         """Return [O, H', W'] for `a` [I, H, W]."""
-        return self.finish(self.sums(a))
+        return self._shuffled(self._all(a, threads, finished=True))
 
-    def sums(self, a: Activations) -> Activations:
+    def sums(self, a: Activations, threads: int = 1) -> Activations:
         """Return sum w*a + bias + 2^(shift-1) for `a` [I, H, W], which `finish` divides."""
-        a = clamped(a, self.limit).astype(self.product_dtype, copy=False)
-        return self._transposed(a) if self.kind == "deconv" else self._convolve(a)
+        return self._all(a, threads, finished=False)
 
     def finish(self, acc: Activations) -> Activations:
         """Return [O, H', W'] of the sums, which are overwritten."""
-        acc *= self._unit
-        np.floor(acc, out=acc)
-        if self.slope is not None:
-            num, bits = self.slope
-            leaky = acc * (num * 0.5**bits)
-            leaky += 0.5
-            np.floor(leaky, out=leaky)
-            if num < 1 << bits:
-                np.maximum(acc, leaky, out=acc)  # at or above zero a gentler slope is never higher
-            else:
-                np.copyto(acc, leaky, where=acc < 0)
-        return _shuffled(acc) if self.kind == "subpel" else acc
+        self._divide(acc, slice(0, len(acc)))
+        return self._shuffled(acc)
+
+    def _all(self, a: Activations, threads: int, *, finished: bool) -> Activations:
+        """Return the sums of all output channels, or what they give when divided, each thread having some of them."""
+        a = clamped(a, self.limit).astype(self.product_dtype, copy=False)
+        _, height, width = a.shape
+        outs, ins, k, _ = self.weight.shape
+        scale = 2 if self.kind == "deconv" else 1
+        result: Activations = np.empty((outs, scale * height, scale * width), self.dtype)
+        fill = self._filler(a, result)
+        _ = self._taps, self._first, self._unit  # made once, not by each thread
+
+        def work(part: slice) -> None:
+            fill(part)
+            if finished:
+                self._divide(result[part], part)
+
+        share(work, outs, threads if outs * ins * k * k * height * width >= WORTH_SHARING else 1)
+        return result
+
+    def _divide(self, acc: Activations, part: slice) -> None:
+        """Turn the sums of some output channels into results where they stand."""
+        together = max(1, BLOCK // max(1, acc[0].size))
+        for first in range(0, len(acc), together):
+            block = acc[first : first + together]
+            block *= self._unit[part][first : first + together]
+            np.floor(block, out=block)
+            if self.slope is not None:
+                num, bits = self.slope
+                leaky = block * (num * 0.5**bits)
+                leaky += 0.5
+                np.floor(leaky, out=leaky)
+                if num < 1 << bits:
+                    np.maximum(block, leaky, out=block)  # at or above zero a gentler slope is never higher
+                else:
+                    np.copyto(block, leaky, where=block < 0)
 
     @cached_property
     def _taps(self) -> npt.NDArray[np.floating[Any]]:
         return np.ascontiguousarray(self.weight.transpose(2, 3, 0, 1).astype(self.product_dtype))
 
-    def _convolve(self, a: Activations) -> Activations:
-        k = self.weight.shape[-1]
-        _, height, width = a.shape
-        if k == 1 and self.kind == "conv":
-            acc = self._product(0, 0, a).astype(self.dtype, copy=False)
-            acc += self._first
-            return acc
-        if self.kind == "depthwise":
-            return self._depthwise(a)
-        padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
-        acc = self._start(height, width)
-        for i in range(k):
-            for j in range(k):
-                acc += self._product(i, j, padded[:, i : i + height, j : j + width])
-        return acc
+    def _filler(self, a: Activations, result: Activations) -> Callable[[slice], None]:
+        """Return what puts the sums of some output channels into `result`.
 
-    def _depthwise(self, a: Activations) -> Activations:
-        """Add up rows that are flat with their borders, so that each tap is one run of memory."""
+        Rows lie flat with their borders, so that what a tap reads is one run of memory: what a run has beyond the end
+        of a row is left out of the result.
+        """
         k = self.weight.shape[-1]
         channels, height, width = a.shape
-        across = width + k - 1
-        padded = np.zeros((channels, (height + k) * across), a.dtype)
-        inside = padded.reshape(channels, height + k, across)[:, k // 2 : k // 2 + height, k // 2 : k // 2 + width]
-        inside[:] = a
-        acc = np.empty((channels, height * across), self.dtype)
-        acc[:] = self._first[:, 0]
-        product = np.empty(acc.shape, a.dtype)
-        for i in range(k):
-            for j in range(k):
-                start = i * across + j
-                acc += np.multiply(padded[:, start : start + height * across], self._taps[i, j], out=product)
-        return np.ascontiguousarray(acc.reshape(channels, height, across)[:, :, :width])
+        if k == 1 and self.kind != "deconv":
+            source = a.reshape(channels, height * width)
+            return lambda part: self._point(source, result.reshape(len(result), -1), part)
+        border = (k // 2 + 1) // 2 if self.kind == "deconv" else k // 2
+        across = width + 2 * border
+        padded = np.zeros((channels, height + 2 * border + 1, across), a.dtype)
+        padded[:, border : border + height, border : border + width] = a
+        rows = padded.reshape(channels, -1)
+        if self.kind == "deconv":
+            return lambda part: self._transposed(rows, across, result, part)
+        taps = [(i, j, i * across + j) for i in range(k) for j in range(k)]
+        return lambda part: self._run(rows, across, taps, result[part], part)
 
-    def _transposed(self, a: Activations) -> Activations:
+    def _point(self, source: Activations, result: Activations, part: slice) -> None:
+        """A kernel of 1x1."""
+        if self.kind == "depthwise":
+            result[part] = source[part] * self._taps[0, 0, part]
+        else:
+            result[part] = self._taps[0, 0, part] @ source
+        result[part] += self._first[part, 0]
+
+    def _run(
+        self, rows: Activations, across: int, taps: list[tuple[int, int, int]], result: Activations, part: slice
+    ) -> None:
+        """Put into a view [o, H, W] of the result the sums over taps: i, j, where in a flat plane its run begins."""
+        outs, height, width = result.shape
+        length = height * across
+        acc = np.empty((outs, length), self.dtype)
+        acc[:] = self._first[part, 0]
+        product = np.empty(acc.shape, rows.dtype)
+        for i, j, start in taps:
+            if self.kind == "depthwise":
+                np.multiply(rows[part, start : start + length], self._taps[i, j, part], out=product)
+            else:
+                np.matmul(self._taps[i, j, part], rows[:, start : start + length], out=product)
+            acc += product
+        result[:] = acc.reshape(outs, height, across)[:, :, :width]
+
+    def _transposed(self, rows: Activations, across: int, result: Activations, part: slice) -> None:
+        """Each parity of rows and columns has taps of its own."""
         k = self.weight.shape[-1]
-        _, height, width = a.shape
-        reach = k // 2
-        padded = np.pad(a, ((0, 0), (reach, reach), (reach, reach)))
-        result = np.empty((self.weight.shape[0], 2 * height, 2 * width), self.dtype)
+        reach, border = k // 2, (k // 2 + 1) // 2
         for row, column in np.ndindex(2, 2):
-            acc = self._start(height, width)
             # output row r gets tap i from input row (r + k//2 - i) / 2, where that is whole
-            for i in range((row + reach) % 2, k, 2):
-                for j in range((column + reach) % 2, k, 2):
-                    top, left = reach + (row + reach - i) // 2, reach + (column + reach - j) // 2
-                    acc += self._product(i, j, padded[:, top : top + height, left : left + width])
-            result[:, row::2, column::2] = acc
-        return result
-
-    def _start(self, height: int, width: int) -> Activations:
-        acc = np.empty((self.weight.shape[0], height, width), self.dtype)
-        acc[:] = self._first
-        return acc
+            taps = [
+                (i, j, (border + (row + reach - i) // 2) * across + border + (column + reach - j) // 2)
+                for i in range((row + reach) % 2, k, 2)
+                for j in range((column + reach) % 2, k, 2)
+            ]
+            self._run(rows, across, taps, result[part, row::2, column::2], part)
 
     @cached_property
     def _first(self) -> Activations:
@@ -185,10 +226,12 @@ class IntegerLayer:
         unit: Activations = np.ldexp(1.0, -self.shift).astype(self.dtype)
         return unit[:, None, None]
 
-    def _product(self, i: int, j: int, source: Activations) -> Activations:
-        channels, height, width = source.shape
-        product: Activations = self._taps[i, j] @ source.reshape(channels, height * width)
-        return product.reshape(-1, height, width)
+    def _shuffled(self, a: Activations) -> Activations:
+        if self.kind != "subpel":
+            return a
+        channels, height, width = a.shape
+        squares = a.reshape(channels // 4, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
+        return squares.reshape(channels // 4, 2 * height, 2 * width)
 
 
 def clamped(a: npt.NDArray[Number], limit: int) -> npt.NDArray[Number]:
@@ -196,12 +239,6 @@ def clamped(a: npt.NDArray[Number], limit: int) -> npt.NDArray[Number]:
     if -limit <= a.min(initial=0) and a.max(initial=0) <= limit:
         return a
     return np.clip(a, -limit, limit)
-
-
-def _shuffled(a: Activations) -> Activations:
-    channels, height, width = a.shape
-    squares = a.reshape(channels // 4, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
-    return squares.reshape(channels // 4, 2 * height, 2 * width)
 
 
 def _is_slope(slope: tuple[int, int] | None) -> bool:

@@ -120,6 +120,17 @@ def test_every_step_equals_plain_integers(seed: int, width: int, gain: int, bloc
     assert reference_decoder.decode_in_steps(p, entropy, arrays, rate, decode) == y.tolist()
 
 
+@pytest.mark.parametrize("threads", [2, 5])
+def test_any_number_of_threads_gives_the_same_steps(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (z, y) = context_of(5), latents(5, 2, 3)
+    expected = walked(model, z, y, RATE)
+    monkeypatch.setattr("regcodec.exact.layers.WORTH_SHARING", 0)
+    found = walked(replace(model, threads=threads), z, y, RATE)
+    for step, same in zip(found, expected, strict=True):
+        for part, expected_part in zip(step, same, strict=True):
+            np.testing.assert_array_equal(part, expected_part)
+
+
 def test_every_element_is_coded_once_and_every_step_codes_one_of_each_2x2_square() -> None:
     steps = walked(context_of(), *latents(1, 2, 3), RATE)
     assert len(steps) == 4

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from regcodec.codec.model import Model
 from regcodec.errors import DamagedFileError
+from regcodec.exact import layers
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior
 from regcodec.exact.layers import FLOAT32_EXACT, FLOAT64_EXACT, IntegerLayer
 from regcodec.exact.rate import Rate
@@ -69,12 +70,29 @@ def worst(layer: IntegerLayer, channel: int, sign: int) -> np.ndarray:
 @settings(max_examples=25)
 @given(
     st.integers(0, 2**32), st.sampled_from(["conv", "deconv", "depthwise"]), st.sampled_from([1, 3, 5]),
-    st.integers(1, 5), st.integers(1, 5),
+    st.integers(1, 5), st.integers(1, 5), st.integers(1, 5),
 )  # fmt: skip
-def test_a_layer_equals_plain_integers(seed: int, kind: str, k: int, height: int, width: int) -> None:
+def test_a_layer_equals_plain_integers_with_any_number_of_threads(
+    seed: int, kind: str, k: int, height: int, width: int, threads: int
+) -> None:
     layer = layer_of(seed, kind, k=k, slope=(41, 12) if seed % 2 else None)
     a = inputs(seed, height, width)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(layers, "WORTH_SHARING", 0)
+        np.testing.assert_array_equal(layer(a, threads), plain(layer, a))
+
+
+def test_a_layer_of_many_elements_is_divided_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, a = layer_of(3), inputs(4, 9, 7)
+    monkeypatch.setattr(layers, "BLOCK", 2 * 9 * 7)
     np.testing.assert_array_equal(layer(a), plain(layer, a))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
+def test_the_most_negative_weight_of_a_type_counts_in_the_bound(dtype: type) -> None:
+    least = int(np.iinfo(dtype).min)
+    layer = layer_of(1, weight=np.full((1, 2, 3, 3), least, dtype), bias=np.zeros(1, int), shift=np.ones(1, int))
+    assert layer.bound == 18 * -least * layer.limit + 1
 
 
 @pytest.mark.parametrize("kind", ["conv", "deconv"])
