@@ -22,13 +22,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import encode_pixels
-from regcodec.codec.library import find_pack
-from regcodec.codec.model import Model
-from regcodec.codec.pack import read_pack
-from regcodec.codec.reading import read_picture
-from regcodec.codec.stopwatch import Stopwatch
+from regcodec.cli.threads import limit_threads
 
 PEER = """
 import sys, time
@@ -60,6 +54,10 @@ def main() -> None:
     parser.add_argument("-q", "--quality", type=float, default=3.0)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
+    limit_threads(None)  # as the commands do, before numpy is loaded
+    from regcodec.codec.library import find_pack
+    from regcodec.codec.pack import read_pack
+
     pack = find_pack(options.model)
     console = Console(highlight=False, width=100)
     table = Table(title=f"{options.image.name}, q {options.quality:g}, {pack.name}, median of {options.repeats}, ms")
@@ -106,6 +104,12 @@ def _seconds(command: list[str], repeats: int, environment: dict[str, str]) -> f
 
 def _parts(pack: Path, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """Return medians of the parts, each repeat with a fresh model as in a fresh process."""
+    from regcodec.codec.decoder import decode_pixels
+    from regcodec.codec.encoder import encode_pixels
+    from regcodec.codec.model import Model
+    from regcodec.codec.reading import read_picture
+    from regcodec.codec.stopwatch import Stopwatch
+
     pixels = read_picture(options.image.read_bytes()).pixels
     walks: list[list[dict[str, float]]] = [[], []]
     for _ in range(options.repeats):

@@ -29,8 +29,8 @@ FLOAT64_EXACT = 1 << 53
 LARGEST_KERNEL = 15
 BLOCK = 1 << 15
 """Elements that are worked on at once, so that they stay in a core's cache."""
-WORTH_SHARING = 1 << 20
-"""Products of a layer."""
+WORTH_SHARING = 1 << 22
+"""Products of a layer; to add those of a tap to the sums takes as long as 16 of them."""
 
 Activations = npt.NDArray[np.floating[Any]]
 Number = TypeVar("Number", bound=np.generic)
@@ -132,7 +132,8 @@ class IntegerLayer:
             if finished:
                 self._divide(result[part], part)
 
-        share(work, outs, threads if outs * ins * k * k * height * width >= WORTH_SHARING else 1)
+        cost = outs * height * width * k * k * (ins + 16)
+        share(work, outs, threads if cost >= WORTH_SHARING else 1)
         return result
 
     def _divide(self, acc: Activations, part: slice) -> None:
