@@ -13,7 +13,7 @@ float32 and their sum float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -128,9 +128,10 @@ class IntegerLayer:
         _ = self._taps, self._first, self._unit  # made once, not by each thread
 
         def work(part: slice) -> None:
-            fill(part)
-            if finished:
-                self._divide(result[part], part)
+            for block in _blocks(part, height * width) if self.kind == "depthwise" else (part,):
+                fill(block)
+                if finished:
+                    self._divide(result[block], block)
 
         cost = outs * height * width * k * k * (ins + 16)
         share(work, outs, threads if cost >= WORTH_SHARING else 1)
@@ -138,20 +139,20 @@ class IntegerLayer:
 
     def _divide(self, acc: Activations, part: slice) -> None:
         """Turn the sums of some output channels into results where they stand."""
-        together = max(1, BLOCK // max(1, acc[0].size))
-        for first in range(0, len(acc), together):
-            block = acc[first : first + together]
-            block *= self._unit[part][first : first + together]
-            np.floor(block, out=block)
+        unit = self._unit[part]
+        for block in _blocks(slice(0, len(acc)), acc[0].size):
+            sums = acc[block]
+            sums *= unit[block]
+            np.floor(sums, out=sums)
             if self.slope is not None:
                 num, bits = self.slope
-                leaky = block * (num * 0.5**bits)
+                leaky = sums * (num * 0.5**bits)
                 leaky += 0.5
                 np.floor(leaky, out=leaky)
                 if num < 1 << bits:
-                    np.maximum(block, leaky, out=block)  # at or above zero a gentler slope is never higher
+                    np.maximum(sums, leaky, out=sums)  # at or above zero a gentler slope is never higher
                 else:
-                    np.copyto(block, leaky, where=block < 0)
+                    np.copyto(sums, leaky, where=sums < 0)
 
     @cached_property
     def _taps(self) -> npt.NDArray[np.floating[Any]]:
@@ -180,11 +181,12 @@ class IntegerLayer:
 
     def _point(self, source: Activations, result: Activations, part: slice) -> None:
         """A kernel of 1x1."""
+        acc = result[part]
         if self.kind == "depthwise":
-            result[part] = source[part] * self._taps[0, 0, part]
+            np.multiply(source[part], self._taps[0, 0, part], out=acc)
         else:
-            result[part] = self._taps[0, 0, part] @ source
-        result[part] += self._first[part, 0]
+            np.matmul(self._taps[0, 0, part], source, out=acc)
+        acc += self._first[part, 0]
 
     def _run(
         self, rows: Activations, across: int, taps: list[tuple[int, int, int]], result: Activations, part: slice
@@ -240,6 +242,13 @@ def clamped(a: npt.NDArray[Number], limit: int) -> npt.NDArray[Number]:
     if -limit <= a.min(initial=0) and a.max(initial=0) <= limit:
         return a
     return np.clip(a, -limit, limit)
+
+
+def _blocks(part: slice, plane: int) -> Iterator[slice]:
+    """Yield slices of channels of `plane` elements each, which together are `part`: as many as a block has room for."""
+    together = max(1, BLOCK // max(1, plane))
+    for first in range(part.start, part.stop, together):
+        yield slice(first, min(first + together, part.stop))
 
 
 def _is_slope(slope: tuple[int, int] | None) -> bool:
