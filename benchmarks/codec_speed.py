@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("-q", "--quality", type=float, default=3.0)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
+    inherited = dict(os.environ)
     limit_threads(None)  # as the commands do, before numpy is loaded
     from regcodec.codec.library import find_pack
     from regcodec.codec.pack import read_pack
@@ -64,7 +65,7 @@ def main() -> None:
     for heading in ("what", "encode", "decode"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     with tempfile.TemporaryDirectory() as folder:
-        environment = _as_installed(Path(folder))
+        environment = _as_installed(inherited, Path(folder))
         whole = _whole(pack, options, Path(folder), environment)
         table.add_row("regcodec, whole process", *(f"{1000 * s:.0f}" for s in whole))
         for name, values in _parts(pack, options).items():
@@ -77,10 +78,10 @@ def main() -> None:
     console.print(f"{platform.machine()}, {platform.processor() or 'CPU'}, Python {platform.python_version()}")
 
 
-def _as_installed(folder: Path) -> dict[str, str]:
+def _as_installed(inherited: dict[str, str], folder: Path) -> dict[str, str]:
     """Return an environment in which modules have their bytecode in `folder` from their first import on."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**inherited, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+    kept = {name: value for name, value in inherited.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
 
 
 def _whole(pack: Path, options: argparse.Namespace, folder: Path, environment: dict[str, str]) -> tuple[float, float]:

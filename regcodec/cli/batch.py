@@ -20,6 +20,7 @@ import click
 
 from regcodec.cli.plan import Failure, Job
 from regcodec.errors import RegcodecError
+from regcodec.exact.share import cores
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -72,11 +73,6 @@ def run_batch(planned: Sequence[Job | Failure], work: Work, manner: Manner) -> i
     if not manner.quiet or failures:
         click.echo(f"{done} done, {skipped} skipped, {len(failures)} failed", err=True)
     return 1 if failures else 0
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_each(threads: int | None, processes: int) -> int | None:

@@ -36,11 +36,14 @@ max_pixels_option: Callable[[Any], Any] = click.option(
 
 
 def limit_threads(threads: int | None) -> None:
-    """Make the libraries use `threads` threads. The result does not depend on the number.
+    """Limit the threads of the libraries to `threads`; None leaves them what they take. No result depends on it.
 
-    The exact networks share their work themselves: threads of OpenBLAS beside theirs would wait by spinning.
+    OpenBLAS gets one, unless the user has set $OPENBLAS_NUM_THREADS and asks for no number here: its threads wait by
+    spinning, and the exact networks have threads of their own (`exact.share`).
     """
-    if threads is not None:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-            os.environ[name] = str(threads)
+    if threads is None:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        return
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ[name] = str(threads)

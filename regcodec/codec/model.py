@@ -21,7 +21,7 @@ from regcodec.exact.autoregressive import ExactAutoregressive, MaskedContext
 from regcodec.exact.context import ContextNetwork, ExactContext
 from regcodec.exact.hyperprior import MOST_BITS, ExactHyperprior, Step
 from regcodec.exact.layers import IntegerLayer
-from regcodec.exact.share import default_threads
+from regcodec.exact.share import sharing_threads
 
 ARCHITECTURES = ("hyperprior", "autoregressive", "attention", "res-hyper", "res-context")
 
@@ -42,7 +42,7 @@ class Model:
 
     @classmethod
     def open(cls, path: Path, *, threads: int | None = None) -> Model:
-        """Read a pack and prove it fit for coding; `threads` for the networks, None is all cores."""
+        """Read a pack and prove it fit for coding; `threads` are of the transforms, and see `sharing_threads`."""
         pack = read_pack(path)
         with naming(path):
             return cls.from_pack(pack, threads=threads)
@@ -145,7 +145,7 @@ def _assemble(pack: Pack, threads: int | None) -> Model:
         "medians": integers(arrays, "medians", np.int64),
         "thresholds": integers(arrays, "thresholds", np.int64),
         **{name: int(constants[name]) for name in ("z_bits", "parameter_bits", "gain_bits")},
-        "threads": threads or default_threads(),
+        "threads": sharing_threads(threads),
     }
     entropy = ExactHyperprior(**common)
     if pack.codec["architecture"] == "res-context":

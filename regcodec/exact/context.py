@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from regcodec.errors import DamagedFileError
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step, flat
-from regcodec.exact.layers import Activations, IntegerLayer, clamped
+from regcodec.exact.layers import ADDING, Activations, IntegerLayer, clamped
 from regcodec.exact.rate import Rate
 from regcodec.exact.share import share
 
@@ -167,7 +167,7 @@ class ExactContext(ExactHyperprior):
                 gained = self._gained(clamped(parameters, PARAMETER_LIMIT), rate)
                 scales[cell.group], means[cell.group] = gained.reshape(2, -1)
 
-        share(work, GROUPS, self.threads)
+        share(work, GROUPS, self.threads, first.size // GROUPS * ((self.context.width if step else 0) + ADDING))
         return scales.ravel(), means.ravel()
 
 

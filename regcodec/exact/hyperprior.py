@@ -71,7 +71,7 @@ class ExactHyperprior:
     parameter_bits: int
     gain_bits: int
     threads: int = field(default=1, kw_only=True)
-    """Which decide nothing but the time."""
+    """How many share the work; the result does not depend on it."""
 
     def validate(self) -> None:
         """Raise `DamagedFileError` unless every result is proven exact."""

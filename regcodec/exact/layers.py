@@ -29,8 +29,8 @@ FLOAT64_EXACT = 1 << 53
 LARGEST_KERNEL = 15
 BLOCK = 1 << 15
 """Elements that are worked on at once, so that they stay in a core's cache."""
-WORTH_SHARING = 1 << 22
-"""Products of a layer; to add those of a tap to the sums takes as long as 16 of them."""
+ADDING = 16
+"""Multiplications that take as long as to add one product of a tap to the sums."""
 
 Activations = npt.NDArray[np.floating[Any]]
 Number = TypeVar("Number", bound=np.generic)
@@ -133,8 +133,7 @@ class IntegerLayer:
                 if finished:
                     self._divide(result[block], block)
 
-        cost = outs * height * width * k * k * (ins + 16)
-        share(work, outs, threads if cost >= WORTH_SHARING else 1)
+        share(work, outs, threads, outs * height * width * k * k * (ins + ADDING))
         return result
 
     def _divide(self, acc: Activations, part: slice) -> None:
@@ -169,7 +168,7 @@ class IntegerLayer:
         if k == 1 and self.kind != "deconv":
             source = a.reshape(channels, height * width)
             return lambda part: self._point(source, result.reshape(len(result), -1), part)
-        border = (k // 2 + 1) // 2 if self.kind == "deconv" else k // 2
+        border = self._border
         across = width + 2 * border
         padded = np.zeros((channels, height + 2 * border + 1, across), a.dtype)
         padded[:, border : border + height, border : border + width] = a
@@ -179,8 +178,14 @@ class IntegerLayer:
         taps = [(i, j, i * across + j) for i in range(k) for j in range(k)]
         return lambda part: self._run(rows, across, taps, result[part], part)
 
+    @property
+    def _border(self) -> int:
+        """Return how far beyond the picture taps reach: in steps of the input, of which a deconv has half as many."""
+        reach: int = self.weight.shape[-1] // 2
+        return (reach + 1) // 2 if self.kind == "deconv" else reach
+
     def _point(self, source: Activations, result: Activations, part: slice) -> None:
-        """A kernel of 1x1."""
+        """Put into `result` [O, H*W] the sums of some output channels of a kernel of 1x1."""
         acc = result[part]
         if self.kind == "depthwise":
             np.multiply(source[part], self._taps[0, 0, part], out=acc)
@@ -207,8 +212,8 @@ class IntegerLayer:
 
     def _transposed(self, rows: Activations, across: int, result: Activations, part: slice) -> None:
         """Each parity of rows and columns has taps of its own."""
-        k = self.weight.shape[-1]
-        reach, border = k // 2, (k // 2 + 1) // 2
+        k, border = self.weight.shape[-1], self._border
+        reach = k // 2
         for row, column in np.ndindex(2, 2):
             # output row r gets tap i from input row (r + k//2 - i) / 2, where that is whole
             taps = [

@@ -124,7 +124,7 @@ def test_every_step_equals_plain_integers(seed: int, width: int, gain: int, bloc
 def test_any_number_of_threads_gives_the_same_steps(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, (z, y) = context_of(5), latents(5, 2, 3)
     expected = walked(model, z, y, RATE)
-    monkeypatch.setattr("regcodec.exact.layers.WORTH_SHARING", 0)
+    monkeypatch.setattr("regcodec.exact.share.WORTH_SHARING", 0)
     found = walked(replace(model, threads=threads), z, y, RATE)
     for step, same in zip(found, expected, strict=True):
         for part, expected_part in zip(step, same, strict=True):

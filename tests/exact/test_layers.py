@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,8 @@ from hypothesis import strategies as st
 
 from regcodec.codec.model import Model
 from regcodec.errors import DamagedFileError
-from regcodec.exact import layers
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior
-from regcodec.exact.layers import FLOAT32_EXACT, FLOAT64_EXACT, IntegerLayer
+from regcodec.exact.layers import ADDING, FLOAT32_EXACT, FLOAT64_EXACT, IntegerLayer
 from regcodec.exact.rate import Rate
 from tests import reference_decoder
 
@@ -69,7 +69,7 @@ def worst(layer: IntegerLayer, channel: int, sign: int) -> np.ndarray:
 
 @settings(max_examples=25)
 @given(
-    st.integers(0, 2**32), st.sampled_from(["conv", "deconv", "depthwise"]), st.sampled_from([1, 3, 5]),
+    st.integers(0, 2**32), st.sampled_from(["conv", "deconv", "depthwise"]), st.sampled_from([1, 3, 5, 7, 15]),
     st.integers(1, 5), st.integers(1, 5), st.integers(1, 5),
 )  # fmt: skip
 def test_a_layer_equals_plain_integers_with_any_number_of_threads(
@@ -78,14 +78,36 @@ def test_a_layer_equals_plain_integers_with_any_number_of_threads(
     layer = layer_of(seed, kind, k=k, slope=(41, 12) if seed % 2 else None)
     a = inputs(seed, height, width)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(layers, "WORTH_SHARING", 0)
+        patched.setattr("regcodec.exact.share.WORTH_SHARING", 0)
         np.testing.assert_array_equal(layer(a, threads), plain(layer, a))
 
 
-def test_a_layer_of_many_elements_is_divided_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, a = layer_of(3), inputs(4, 9, 7)
-    monkeypatch.setattr(layers, "BLOCK", 2 * 9 * 7)
-    np.testing.assert_array_equal(layer(a), plain(layer, a))
+@pytest.mark.parametrize("kind", ["conv", "deconv", "depthwise"])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("planes", [1, 2])
+def test_a_layer_of_many_elements_is_worked_on_block_by_block(
+    planes: int, threads: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, a = layer_of(3, kind), inputs(4, 9, 7)
+    monkeypatch.setattr("regcodec.exact.layers.BLOCK", planes * 9 * 7)
+    monkeypatch.setattr("regcodec.exact.share.WORTH_SHARING", 0)
+    np.testing.assert_array_equal(layer(a, threads), plain(layer, a))
+
+
+@pytest.mark.parametrize("kind", ["conv", "deconv", "depthwise"])
+def test_a_layer_shares_its_output_channels_among_the_threads_that_it_is_given(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def share(work: Callable[[slice], None], count: int, threads: int, cost: int) -> None:
+        asked.append((count, threads, cost))
+        work(slice(0, count))
+
+    monkeypatch.setattr("regcodec.exact.layers.share", share)
+    layer = layer_of(3, kind)
+    layer(inputs(4, 9, 7), 5)
+    assert asked == [(len(layer.weight), 5, 9 * 7 * (layer.weight.size + len(layer.weight) * 9 * ADDING))]
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
