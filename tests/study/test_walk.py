@@ -5,8 +5,9 @@ exact path decided in earlier steps, its means differ from the exact ones by the
 MEAN in units of y; its symbols are the exact ones, but for elements whose exact value is nearer to half-way between two
 integers than the means differ there: those it rounds to the other neighbour, and they are at most TIED of all.
 (3) Left alone, torch decides the same symbols in all steps up to the first with such a tie, and in those after it but
-for at most twice TIED, ties and what a context makes of them. (4) The code lengths agree within RATE with those of the
-pack's integer tables. (5) bfloat16, which the synthesis alone has, changes no symbol, and the distortion by at most
+for at most twice TIED, ties and what a context makes of them. (4) The code lengths agree with those of the pack's
+integer tables: given the symbols within RATE, and left alone, on a whole photograph, within a third of that (on the crop
+of it, which has 6,700 bits at q 1, what follows from one tie may be 24 bits). (5) bfloat16, which the synthesis alone has, changes no symbol, and the distortion by at most
 LOW.
 """
 
@@ -41,9 +42,14 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def photo() -> np.ndarray:
+def photograph() -> np.ndarray:
     with Image.open(ROOT / "docs" / "sample" / "coffee.png") as image:
-        return np.asarray(image.convert("RGB"))[100:260, 120:360]
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def photo(photograph: np.ndarray) -> np.ndarray:
+    return photograph[100:260, 120:360]
 
 
 def objective_of(
@@ -87,7 +93,7 @@ def test_torch_walks_a_res_context_as_the_exact_path_does(model: Model, photo: n
 
     with torch.no_grad():
         taught_bits, y_hat, _ = objective.walk(v, u, taught, rounded)
-        free_bits, _, free = objective.walk(v, u, nearest, rounded)
+        _, _, free = objective.walk(v, u, nearest, rounded)
     off = np.abs(torch_means[0].numpy() - means)
     assert off.max() <= MEAN * objective.gain
     symbols = np.rint((v - torch_means)[0].numpy())
@@ -103,7 +109,23 @@ def test_torch_walks_a_res_context_as_the_exact_path_does(model: Model, photo: n
     assert (alone != y_symbols).mean() <= 2 * TIED
     assert np.abs(y_hat[0].numpy() - model.y_hat(z_symbols, y_symbols, row)).max() <= MEAN
     assert taught_bits.item() == pytest.approx(bits, rel=RATE)
-    assert free_bits.item() == pytest.approx(bits, rel=RATE)
+
+
+@pytest.mark.parametrize("quality", [1.0, 4.5, 8.0])
+def test_left_alone_torch_needs_the_bits_of_the_exact_path(
+    model: Model, photograph: np.ndarray, quality: float
+) -> None:
+    row = model.rates.row(quality)
+    z, y = analyse(photograph, model, 0, row)
+    objective, v, u = objective_of(model, photograph, quality)
+    z_symbols, y_symbols, _ = code_latents(z, y, model, row, Stopwatch())
+    bits, gaussian = 0.0, gaussian_tables()
+    bits += model.z_tables.ideal_bits(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row))
+    for where, _, tables in model.walk(z_symbols, y_symbols, row):
+        bits += gaussian.ideal_bits(y_symbols.reshape(-1)[where], tables)
+    with torch.no_grad():
+        free_bits, _, _ = objective.walk(v, u, nearest, rounded)
+    assert free_bits.item() == pytest.approx(bits, rel=RATE / 3)
 
 
 @pytest.mark.parametrize("quality", [1.0, 8.0])
