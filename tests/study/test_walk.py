@@ -6,9 +6,9 @@ MEAN in units of y; its symbols are the exact ones, but for elements whose exact
 integers than the means differ there: those it rounds to the other neighbour, and they are at most TIED of all.
 (3) Left alone, torch decides the same symbols in all steps up to the first with such a tie, and in those after it but
 for at most twice TIED, ties and what a context makes of them. (4) The code lengths agree with those of the pack's
-integer tables: given the symbols within RATE, and left alone, on a whole photograph, within a third of that (on the crop
-of it, which has 6,700 bits at q 1, what follows from one tie may be 24 bits). (5) bfloat16, which the synthesis alone has, changes no symbol, and the distortion by at most
-LOW.
+integer tables: given the symbols within RATE, and left alone, on a whole photograph, within a third of that (on the
+crop of it, which has 6,700 bits at q 1, what follows from one tie may be 24 bits). (5) bfloat16, which the synthesis
+alone has, changes no symbol, and the distortion by at most LOW.
 """
 
 from __future__ import annotations
