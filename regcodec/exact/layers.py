@@ -165,7 +165,7 @@ class IntegerLayer:
         """
         k = self.weight.shape[-1]
         channels, height, width = a.shape
-        if k == 1 and self.kind != "deconv":
+        if k == 1 and self.kind in ("conv", "subpel"):
             source = a.reshape(channels, height * width)
             return lambda part: self._point(source, result.reshape(len(result), -1), part)
         border = self._border
@@ -185,12 +185,8 @@ class IntegerLayer:
         return (reach + 1) // 2 if self.kind == "deconv" else reach
 
     def _point(self, source: Activations, result: Activations, part: slice) -> None:
-        """Put into `result` [O, H*W] the sums of some output channels of a kernel of 1x1."""
-        acc = result[part]
-        if self.kind == "depthwise":
-            np.multiply(source[part], self._taps[0, 0, part], out=acc)
-        else:
-            np.matmul(self._taps[0, 0, part], source, out=acc)
+        """Put into `result` [O, H*W] the sums of some output channels of a dense 1x1 kernel, which needs no border."""
+        acc = np.matmul(self._taps[0, 0, part], source, out=result[part])
         acc += self._first[part, 0]
 
     def _run(
