@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from regcodec.training.networks.precision import float_convolution
+
 
 class PartialBlock(nn.Module):
     """Most of a block's work is two 1x1 products; only a quarter of the channels looks around."""
@@ -31,13 +33,14 @@ class PartialBlock(nn.Module):
 
 class Stream(nn.Sequential):
     """Layers in a row. Under autocast the branches of blocks alone have its precision: what they are added to, and what
-    comes in and goes out, pixels and latents of large means, would lose more to bfloat16 than to quantization.
+    comes in and goes out, pixels and latents of large means, would lose more to bfloat16 than to quantization. The
+    gradients of layers that learn are products in its precision all the same.
     """
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return the result; `bias` [B, C, 1, 1] is added where the blocks begin."""
         device = x.device.type
-        autocast = torch.is_autocast_enabled(device)
+        autocast, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         for layer in self:
             block = isinstance(layer, PartialBlock)
             if block and bias is not None:
@@ -45,8 +48,9 @@ class Stream(nn.Sequential):
             if not autocast:
                 x = layer(x)
                 continue
-            with torch.autocast(device, dtype=torch.get_autocast_dtype(device), enabled=block):
-                x = layer(x.float())
+            with torch.autocast(device, dtype=dtype, enabled=block):
+                learns = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer.weight.requires_grad
+                x = float_convolution(layer, x.float(), dtype) if learns else layer(x.float())
         return x
 
 
