@@ -37,7 +37,7 @@ class Processes:
             stepped = torch.compile(stepped)
         if self.world > 1:
             devices = [self.device.index] if self.device.type == "cuda" else None
-            stepped = DistributedDataParallel(stepped, device_ids=devices)
+            stepped = DistributedDataParallel(stepped, device_ids=devices, gradient_as_bucket_view=True)
         return stepped
 
     def any(self, flag: bool) -> bool:
