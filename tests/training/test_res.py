@@ -27,7 +27,7 @@ from regcodec.training.export import export_checkpoint, symbol_counts
 from regcodec.training.growth import grow
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
-from regcodec.training.networks.quadtree import quarter, whole
+from regcodec.training.networks.quadtree import quarter, quarter_of_parameters, whole
 from regcodec.training.networks.registry import build_network
 from regcodec.training.source_entropy import QuadtreeSource
 from regcodec.training.start import linear_start
@@ -208,6 +208,20 @@ def test_quarters_are_a_partition_that_whole_puts_together_again() -> None:
     known = whole(quarters[:2])
     assert torch.equal(known != 0, whole([torch.ones_like(q) for q in quarters[:2]]) == 1)
     assert [torch.equal(quarter(known, step), quarters[step]) for step in range(4)] == [True, True, False, False]
+
+
+def test_quarters_and_what_is_put_together_have_the_gradients_of_plain_indexing() -> None:
+    assert torch.autograd.gradcheck(
+        lambda field: quarter(field, 2), torch.randn(1, 4, 4, 2, dtype=torch.float64).requires_grad_()
+    )
+    parameters = torch.randn(1, 8, 4, 2, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda both: quarter_of_parameters(both, 1), parameters)
+    for half in (0, 1):
+        assert torch.equal(
+            quarter_of_parameters(parameters, 3).chunk(2, 1)[half], quarter(parameters.chunk(2, 1)[half], 3)
+        )
+    parts = [torch.randn(1, 4, 2, 1, dtype=torch.float64).requires_grad_() for _ in range(3)]
+    assert torch.autograd.gradcheck(lambda *quarters: whole(quarters), parts)
 
 
 def test_parameters_of_a_step_have_gradients_from_the_steps_after_it() -> None:
