@@ -1,5 +1,5 @@
 """`python -m regcodec`, for torchrun."""
 
-from regcodec.cli.main import main
+from regcodec.cli.main import run
 
-main(prog_name="regcodec")
+run(prog_name="regcodec")

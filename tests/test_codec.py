@@ -192,6 +192,19 @@ print([n for n, module in modules.items() if module in sys.modules])
     assert (lines[0], lines[-1]) == ("False", str([name]))
 
 
+def test_a_command_ends_without_searching_what_it_loaded_for_cycles(
+    python: Callable[[str], str], image_folder: Path
+) -> None:
+    printed = python(f"""
+import atexit, gc, sys
+from regcodec.cli.main import run
+sys.argv = ["regcodec", "encode", {str(image_folder / "picture.png")!r}, "--model", "tiny", "--quiet", "--force"]
+atexit.register(lambda: print(len(gc.get_objects())))
+run()
+""")
+    assert int(printed) < 1000  # of some 40,000: those that a collection would go through
+
+
 def test_another_quality_another_pack_and_a_large_picture_are_refused(model: Model) -> None:
     with pytest.raises(UsageError, match=r"-q 2: pack tiny has the qualities 1, 3, 4\."):
         encode_pixels(render(1, 8, 8), model, 2.0)

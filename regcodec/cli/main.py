@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Any
@@ -76,3 +78,9 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failure, 2 usage, 3 damaged or not an .rgc file, 4 pack not found, 5 over a limit.
     """
+
+
+def run(prog_name: str | None = None) -> None:
+    """Run `main` as this process, which ends without a last search for cycles in all that modules and a pack made."""
+    atexit.register(gc.freeze)
+    main(prog_name=prog_name)
