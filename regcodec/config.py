@@ -26,6 +26,7 @@ IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 """What `decode` writes: keys of `codec.writing.FORMATS`."""
 
 BALANCES = ("equal", "relative", "mgda")
+PRECISIONS = ("auto", "bf16", "fp32")
 """How the rates of one model are weighed against each other: `training.balance`."""
 
 SOURCE_MODELS = ("gaussian", "masked", "quadtree")
@@ -219,8 +220,8 @@ class TrainConfig:
     """Decay of the averaged weights that are validated and exported; 0 is off."""
     surrogate: str = "mixed"
     """mixed: noise for the rate, straight-through rounding for the synthesis; noise: for both."""
-    precision: str = "bf16"
-    """bf16 (autocast of the transforms) or fp32."""
+    precision: str = "auto"
+    """bf16 (autocast of the transforms), fp32, or auto: as the run began, bf16 where hardware multiplies it."""
     start: str = "pca"
     """pca: the transforms begin as a linear transform codec fitted to the data; random: CompressAI's initialisation."""
     seed: int = 1
@@ -251,7 +252,7 @@ class TrainConfig:
             ("--balance", self.balance, BALANCES),
             ("--schedule", self.schedule, ("cosine", "step", "constant")),
             ("--surrogate", self.surrogate, ("mixed", "noise")),
-            ("--precision", self.precision, ("bf16", "fp32")),
+            ("--precision", self.precision, PRECISIONS),
             ("--start", self.start, ("pca", "random")),
         ):
             if value not in allowed:
@@ -271,6 +272,10 @@ class TrainConfig:
     def loss_lambdas(self) -> tuple[float, ...]:
         """Return the lambda of each rate in the loss, before a regularizer changes it."""
         return tuple(self.lambda_factor * value for value in self.lambdas)
+
+    def with_precision(self, precision: str) -> TrainConfig:
+        """Return the settings with `precision` where they leave it open (auto)."""
+        return replace(self, precision=precision) if self.precision == "auto" else self
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, as JSON has them."""

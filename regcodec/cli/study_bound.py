@@ -10,7 +10,7 @@ import click
 
 from regcodec.cli.extras import cache_option, device_option, require_training, val_option
 from regcodec.cli.threads import limit_threads, threads_option
-from regcodec.config import TrainConfig
+from regcodec.config import PRECISIONS, TrainConfig
 from regcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=1e-4, lr_rates=2e-3, 
 @click.option("--ema", type=float, default=DEFAULTS.ema, show_default=True, help="Decay of the averaged weights.")
 @click.option(
     "--precision",
-    type=click.Choice(["bf16", "fp32"]),
-    default="bf16",
+    type=click.Choice(PRECISIONS),
+    default=DEFAULTS.precision,
     show_default=True,
-    help="bf16 autocast of the networks in training, or fp32.",
+    help="bf16 autocast of the networks in training, or fp32; auto: bf16 where hardware has it.",
 )
 @click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True, help="Of everything random in training.")
 @click.option("--validate-every", type=int, default=1000, show_default=True, help="Steps between validations.")

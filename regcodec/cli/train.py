@@ -13,6 +13,7 @@ import click
 from regcodec.cli.extras import cache_option, device_option, require_training, val_option
 from regcodec.config import (
     BALANCES,
+    PRECISIONS,
     PRESETS,
     QUALITY_LAMBDAS,
     SIZES,
@@ -170,7 +171,11 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option("--clip", type=float, help="Largest gradient norm; 0 is off.")
 @click.option("--ema", type=float, help="Decay of the averaged weights; 0 is off.")
 @click.option("--surrogate", type=click.Choice(["mixed", "noise"]), help="Stand-in for rounding.")
-@click.option("--precision", type=click.Choice(["bf16", "fp32"]), help="bf16 autocast of the transforms, or fp32.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="bf16 autocast of the transforms, or fp32; auto: bf16 where hardware has it.",
+)
 @click.option(
     "--start", type=click.Choice(["pca", "random"]), help="Initial transforms: fitted linear codec, or random."
 )

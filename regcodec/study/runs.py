@@ -88,7 +88,7 @@ def train_run(config: TrainConfig, folder: Path, places: Places, *, device: str,
     if (folder / NAME).exists():
         state = load_checkpoint(folder / NAME)
         saved = TrainConfig.from_dict(state["config"])
-        if different := _differences(saved, config):
+        if different := _differences(saved, config.with_precision(saved.precision)):
             raise UsageError(f"{folder}: was trained with other settings ({different}). Choose another --out.")
         if state.get("init") != (None if places.init is None else origin_of(places.init)):
             raise UsageError(f"{folder}: began from other weights (--init). Choose another --out.")

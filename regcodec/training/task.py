@@ -48,6 +48,8 @@ class Task(nn.Module):
     def __init__(self, network: CompressionModel, config: TrainConfig) -> None:
         """`network` gives an `Estimate` for images, rates and a surrogate: a `LatentCodec`, or what trains like one."""
         super().__init__()
+        if config.precision == "auto":
+            raise ValueError("a task has a precision: bf16 or fp32")
         self.network = network
         self.config = config
         wanted = config.regularizer.name != "none"

@@ -107,6 +107,22 @@ def test_a_finished_run_can_be_lengthened(paths: RunPaths, silent: Console) -> N
     assert longer["step"] == longer["config"]["steps"] == 4
 
 
+@pytest.mark.parametrize("native", ["bf16", "fp32"])
+def test_a_run_takes_the_precision_of_its_hardware_and_keeps_it_elsewhere(
+    native: str, paths: RunPaths, silent: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, precision="auto", steps=1)
+    monkeypatch.setattr(loop, "native_precision", lambda device: native)
+    train(config, paths, device="cpu", console=silent)
+    monkeypatch.setattr(loop, "native_precision", lambda device: "another")
+    state = load_checkpoint(train(replace(config, steps=2), paths, device="cpu", console=silent))
+    assert state["config"]["precision"] == native
+    assert json.loads((paths.run / "config.json").read_text())["precision"] == native
+    other = "fp32" if native == "bf16" else "bf16"
+    with pytest.raises(UsageError, match="other settings"):
+        train(replace(config, precision=other), paths, device="cpu", console=silent)
+
+
 def test_alpha_zero_trains_the_codec_exactly_as_no_regularizer(
     paths: RunPaths, silent: Console, tmp_path: Path
 ) -> None:

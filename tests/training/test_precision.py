@@ -1,12 +1,18 @@
-"""Under autocast the layers of a Stream are float32 forward; what they learn from is in autocast's precision."""
+"""Under autocast the layers of a Stream are float32 forward; what they learn from is in autocast's precision.
+
+And autocast is where the processor multiplies in that precision."""
 
 from __future__ import annotations
+
+import platform
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from regcodec.training.networks.blocks import Stream
+from regcodec.training.networks.precision import native_precision
 
 LAYERS = {
     "1x1": lambda: nn.Conv2d(16, 24, 1),
@@ -45,3 +51,11 @@ def test_a_layer_that_does_not_learn_passes_on_a_float32_gradient() -> None:
     (exact, (gradient,)), (result, (passed_on,)) = (outcome(layer, autocast=on) for on in (False, True))
     assert torch.equal(result, exact)
     assert torch.equal(passed_on, gradient)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64", reason="Linux names an x86's instructions"
+)
+def test_bfloat16_is_native_where_the_processor_has_its_products() -> None:
+    known = Path("/proc/cpuinfo").read_text().split()
+    assert native_precision(torch.device("cpu")) == ("bf16" if "avx512_bf16" in known else "fp32")

@@ -42,7 +42,7 @@ def test_the_lambda_factor_changes_the_gradient_and_not_what_is_reported() -> No
 
 def test_a_regularizer_compensates_the_lambdas_of_the_loss() -> None:
     regularizer = RegularizerConfig(name="source-entropy", ratio=0.2)
-    config = TrainConfig(lambdas=LAMBDAS, lambda_factor=0.8, regularizer=regularizer)
+    config = TrainConfig(lambdas=LAMBDAS, lambda_factor=0.8, regularizer=regularizer, precision="fp32")
     task = Task(_Level(), config)
     assert task.regularizer is not None
     torch.testing.assert_close(task.regularizer.distortion_weight().float(), torch.tensor(LAMBDAS))

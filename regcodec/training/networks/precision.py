@@ -1,15 +1,28 @@
-"""Convolutions that are exact forward and cheap backward: where bfloat16 would cost rate or picture, but no learning.
+"""Where bfloat16 saves time, and convolutions that are exact forward and cheap backward.
 
-A product in bfloat16 takes half the time of one in float32 on a CPU. Forward its error is quantization noise of the
-codec; backward it is a thousandth of the noise that the crops of a batch bring.
+Where a processor multiplies bfloat16 in hardware, a product takes half the time of one in float32; elsewhere four times
+as much. Forward its error is quantization noise of the codec; backward it is a thousandth of the noise that the crops
+of a batch bring.
 """
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def native_precision(device: torch.device) -> str:
+    """Return bf16 where `device` multiplies it in hardware, else fp32."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif platform.machine() in ("x86_64", "AMD64"):
+        native = torch.cpu._is_avx512_bf16_supported()
+    else:
+        native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16" if native else "fp32"
 
 
 def float_convolution(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, dtype: torch.dtype) -> Tensor:
