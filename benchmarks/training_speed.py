@@ -21,7 +21,7 @@ import torch
 from regcodec.cli.train import training_config
 from regcodec.training.cache import default_cache_dir, open_cache
 from regcodec.training.data import Crops
-from regcodec.training.networks.precision import native_precision
+from regcodec.training.networks.precision import has_bfloat16
 from regcodec.training.networks.registry import network_of
 from regcodec.training.processes import start_processes
 from regcodec.training.task import Task
@@ -75,7 +75,7 @@ def main() -> None:
 
 def _stepper(config, crops: Crops, processes):
     torch.manual_seed(config.seed)
-    config = config.with_precision(native_precision(processes.device))
+    config = config.with_precision("bf16" if has_bfloat16(processes.device) else "fp32")
     task = Task(network_of(config), config).to(processes.device, memory_format=torch.channels_last)
     stepped = processes.wrap(task)
     optimizers = [torch.optim.Adam(group, 1e-4) for group in task.parameter_groups().values()]

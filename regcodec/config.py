@@ -26,8 +26,10 @@ IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 """What `decode` writes: keys of `codec.writing.FORMATS`."""
 
 BALANCES = ("equal", "relative", "mgda")
-PRECISIONS = ("auto", "bf16", "fp32")
 """How the rates of one model are weighed against each other: `training.balance`."""
+
+PRECISIONS = ("auto", "bf16", "fp32")
+"""Of the products in training: `training.networks.precision`."""
 
 SOURCE_MODELS = ("gaussian", "masked", "quadtree")
 """Source entropy models: `training.source_entropy`."""

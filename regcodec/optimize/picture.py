@@ -25,6 +25,7 @@ from regcodec.optimize.annealing import anneal
 from regcodec.optimize.objective import Objective, Window
 from regcodec.optimize.proximal import proximal
 from regcodec.training.networks.latents import LatentCodec
+from regcodec.training.networks.precision import has_bfloat16
 from regcodec.training.restore import restore_network
 
 SEED = 1
@@ -57,7 +58,7 @@ class Optimizer:
     def _better(self, tile: int, z: Latent, y: Latent) -> tuple[Latent, Latent]:
         noise = torch.Generator(self.device).manual_seed(SEED + tile)
         objective = Objective(
-            self.network, self.model, self.row, self.lambda_, self._window(tile), bfloat16=_has_bfloat16(self.device)
+            self.network, self.model, self.row, self.lambda_, self._window(tile), bfloat16=has_bfloat16(self.device)
         )
         plain = objective.start(torch.from_numpy(y).to(self.device), torch.from_numpy(z).to(self.device))
         v, u = proximal(objective, *plain, self.level.proximal, noise, self._tick)
@@ -120,11 +121,3 @@ def _network(model: Model) -> LatentCodec:
         network = restore_network(model.pack).requires_grad_(False)
         _networks[model.pack.id] = network.to(memory_format=torch.channels_last)  # convolutions are quicker so
     return _networks[model.pack.id]
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Return whether products in bfloat16 are made in hardware; emulated ones are slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capable = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(capable())

@@ -23,6 +23,7 @@ from torch import Tensor
 from regcodec.codec.pixels import Pixels, from_planes, to_planes
 from regcodec.evaluation.metrics import ms_ssim
 from regcodec.study.posterior import Posterior, Seen
+from regcodec.training.networks.precision import has_bfloat16
 
 MEASURED, CHOSEN, OPTIMISED = 1, 2, 3
 """Seeds."""
@@ -114,7 +115,7 @@ def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[
         falling = 0.5 * (1 + math.cos(math.pi * i / max(effort.iterations - 1, 1)))
         for group in adam.param_groups:
             group["lr"] = effort.lr * (LAST_RATE + (1 - LAST_RATE) * falling)
-        loss = picture(free, noise, bfloat16=_has_bfloat16())
+        loss = picture(free, noise, bfloat16=has_bfloat16(torch.device("cpu")))
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -125,11 +126,6 @@ def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[
 def known(value: float) -> float | None:
     """Return None for what a small picture does not have: JSON has no nan."""
     return None if math.isnan(value) else value
-
-
-def _has_bfloat16() -> bool:
-    """Return whether products in bfloat16 are made in hardware; emulated ones are slower than float32."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def _standard_error(values: list[float]) -> float | None:

@@ -64,6 +64,12 @@ class Run:
         starts = [row for row in self.records if row["kind"] == "start"]
         return (starts[-1]["weights"], starts[-1]["batch"]) if starts else None
 
+    @property
+    def precision(self) -> str:
+        """Return what the run was trained in, bf16 or fp32."""
+        saved: str = json.loads((self.folder / "config.json").read_text())["precision"]
+        return saved
+
     def pack(self, variant: str, step: int) -> Path:
         """Return where the pack of the weights of a step is."""
         return self.folder / f"{variant}-{step}{SUFFIX}"
@@ -105,12 +111,20 @@ def check_pair(plan: Plan, places: Places, variant: Variant, seed: int) -> None:
     if variant.against is None:
         return
     reference = next(v for v in plan.variants if v.name == variant.against)
-    run, other = (Run(places.run(v, seed)).beginning for v in (variant, reference))
-    if other is not None and run != other:
+    run, other = (Run(places.run(v, seed)) for v in (variant, reference))
+    if other.beginning is None:
+        return
+    who = f"variant {variant.name}, seed {seed}"
+    if run.beginning != other.beginning:
         raise RegcodecError(
-            f"variant {variant.name}, seed {seed}: its first weights or its first batch are not those of "
+            f"{who}: its first weights or its first batch are not those of "
             f"{variant.against}, so they are no pair. Let them differ in what training does, not in where it begins, "
             "or name another reference: against = ..."
+        )
+    if run.precision != other.precision:
+        raise RegcodecError(
+            f"{who}: was trained in {run.precision}, {variant.against} in {other.precision}, so they are no pair. "
+            f'Remove one of their folders and say precision = "bf16" or "fp32" in the study.'
         )
 
 

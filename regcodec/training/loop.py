@@ -32,7 +32,7 @@ from regcodec.training.initial import initialise, origin_of
 from regcodec.training.metrics import Journal
 from regcodec.training.mgda import common_descent
 from regcodec.training.networks.latents import LatentCodec
-from regcodec.training.networks.precision import native_precision
+from regcodec.training.networks.precision import has_bfloat16
 from regcodec.training.networks.registry import network_of
 from regcodec.training.processes import Processes, start_processes
 from regcodec.training.schedule import Average, learning_rate_factor
@@ -93,8 +93,8 @@ class _Run:
     ) -> None:
         self.checkpoint = paths.run / name
         resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
-        begun = native_precision(processes.device) if resumed is None else resumed["config"]["precision"]
-        config = config.with_precision(begun)
+        native = "fp32" if processes.any(not has_bfloat16(processes.device)) else "bf16"
+        config = config.with_precision(native if resumed is None else resumed["config"]["precision"])
         self.config, self.paths, self.processes, self.console = config, paths, processes, console
         if config.balance == "mgda" and processes.world > 1:
             raise UsageError("--balance mgda runs in one process; give --balance relative to several.")

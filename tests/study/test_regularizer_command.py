@@ -163,6 +163,14 @@ def test_variants_that_do_not_begin_equal_are_no_pair(study: Callable[..., Resul
     assert "variant r0.1, seed 1: its first weights or its first batch are not those of vanilla" in refused.output
 
 
+def test_runs_on_unlike_hardware_are_no_pair(study: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    capable = iter([True, False])
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: next(capable))
+    refused = study(text=STUDY.replace('precision = "fp32"\n', "").replace("seeds = [1, 2]", "seeds = [1]"))
+    assert refused.exit_code == 1
+    assert "variant r0.1, seed 1: was trained in fp32, vanilla in bf16, so they are no pair" in refused.output
+
+
 @pytest.mark.parametrize(
     ("options", "text", "sentence"),
     [

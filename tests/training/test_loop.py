@@ -112,9 +112,9 @@ def test_a_run_takes_the_precision_of_its_hardware_and_keeps_it_elsewhere(
     native: str, paths: RunPaths, silent: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(TINY, precision="auto", steps=1)
-    monkeypatch.setattr(loop, "native_precision", lambda device: native)
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: native == "bf16")
     train(config, paths, device="cpu", console=silent)
-    monkeypatch.setattr(loop, "native_precision", lambda device: "another")
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: native != "bf16")
     state = load_checkpoint(train(replace(config, steps=2), paths, device="cpu", console=silent))
     assert state["config"]["precision"] == native
     assert json.loads((paths.run / "config.json").read_text())["precision"] == native

@@ -52,3 +52,8 @@ def test_a_regularizer_compensates_the_lambdas_of_the_loss() -> None:
 def test_factors_that_make_no_sense_are_refused(factor: float) -> None:
     with pytest.raises(UsageError, match="--lambda-factor"):
         TrainConfig(lambda_factor=factor)
+
+
+def test_a_task_does_not_guess_its_precision() -> None:
+    with pytest.raises(ValueError, match="bf16 or fp32"):
+        Task(_Level(), TrainConfig(lambdas=LAMBDAS))

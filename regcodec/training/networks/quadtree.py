@@ -67,8 +67,8 @@ def _spread(quarters: Sequence[Tensor], steps: Sequence[int], count: int) -> Ten
     """Return `count` fields one after another [B, C, H, W] that have the quarters of `steps`, and zero elsewhere."""
     B, C, H, W = quarters[0].shape
     fields = quarters[0].new_zeros(B, 2 * H, 2 * W, C).permute(0, 3, 1, 2)  # channels last, as the layers have it
-    for quarter, step in zip(quarters, steps, strict=True):
-        for place, group in zip(_places(C, step, count), quarter.chunk(GROUPS * count, 1), strict=True):
+    for decided, step in zip(quarters, steps, strict=True):
+        for place, group in zip(_places(C, step, count), decided.chunk(GROUPS * count, 1), strict=True):
             fields[place] = group
     return fields
 
