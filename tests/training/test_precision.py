@@ -53,9 +53,20 @@ def test_a_layer_that_does_not_learn_passes_on_a_float32_gradient() -> None:
     assert torch.equal(passed_on, gradient)
 
 
-@pytest.mark.skipif(
-    not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64", reason="Linux names an x86's instructions"
-)
-def test_bfloat16_is_native_where_the_processor_has_its_products() -> None:
-    known = Path("/proc/cpuinfo").read_text().split()
-    assert has_bfloat16(torch.device("cpu")) == ("avx512_bf16" in known)
+def test_bfloat16_is_native_where_the_processor_says_that_it_has_its_products() -> None:
+    listed = Path("/proc/cpuinfo")  # macOS has none, nor a processor whose products torch would make in bfloat16
+    known = set(listed.read_text().split()) if listed.exists() else set()
+    assert has_bfloat16(torch.device("cpu")) == bool(known & {"avx512_bf16", "bf16"})  # of an x86, of an ARM
+
+
+def test_a_gpu_that_emulates_bfloat16_does_not_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not has_bfloat16(torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert has_bfloat16(torch.device("cuda"))
+
+
+def test_another_processor_without_onednn_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not has_bfloat16(torch.device("cpu"))
