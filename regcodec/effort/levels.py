@@ -27,9 +27,9 @@ class Level:
 
 LEVELS = (
     Level(),
-    Level(weights=(30.0,)),
-    Level(weights=(30.0, 60.0)),
-    Level(weights=(30.0, 60.0, 20.0, 40.0, 14.0)),
+    Level(weights=(60.0,)),
+    Level(weights=(60.0, 30.0)),
+    Level(weights=(60.0, 30.0, 20.0, 40.0, 14.0)),
     Level(weights=(30.0,), proximal=6),
     Level(weights=(30.0,), proximal=12),
     Level(weights=(30.0,), proximal=30),

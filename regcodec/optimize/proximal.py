@@ -84,7 +84,7 @@ class _Search:
     """How far a target moves."""
 
 
-BRIEF, FIRST, AGAIN = _Search(0.7, 1.5, 0.3, 0.35), _Search(0.5, 1.5, 1.5, 0.15), _Search(0.5, 1.5, 0.7, 0.15)
+BRIEF, FIRST, AGAIN = _Search(1.0, 2.0, 0.3, 0.2), _Search(0.5, 1.5, 1.5, 0.15), _Search(0.5, 1.5, 0.7, 0.15)
 
 
 def _round(

@@ -196,8 +196,9 @@ def test_the_curvature_is_that_of_the_channel_and_of_the_place() -> None:
     assert fits[0] > max(0.6, fits[1])
 
 
-def test_the_curvature_knows_how_means_follow() -> None:
-    """What the random signs say of a channel is what moving its elements one by one says."""
+def test_the_curvature_knows_how_means_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What many random signs say of a channel is what moving its elements one by one says."""
+    monkeypatch.setattr("regcodec.optimize.proximal.PROBES", 40)
     model = Model.open(Path("models/res-context.rgm"), threads=1)
     objective, v, u = objective_of(render(3, 64, 64), model, 200)
     costs = torch.linspace(0.5, 2, v.shape[1])[None, :, None, None].expand_as(v)
@@ -223,7 +224,7 @@ def test_the_curvature_knows_how_means_follow() -> None:
             moved = values.clone()
             moved[0, channel, row, column] += 0.01
             energy.append((costs * ((means(moved) - still) / 0.01).square()).sum().item())
-        assert found[channel].item() == pytest.approx(np.mean(energy), rel=0.4)
+        assert found[channel].item() == pytest.approx(np.mean(energy), rel=0.25)
 
 
 def test_a_few_steps_pay_with_a_context() -> None:
