@@ -228,7 +228,7 @@ def test_the_curvature_knows_how_means_follow(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_few_steps_pay_with_a_context() -> None:
-    """Without what elements do to later means these steps found at most 0.4 % here."""
+    """Without what elements do to later means these steps found at most 1 % here."""
     model = Model.open(Path("models/res-context.rgm"), threads=1)
     for row in (300, 500):
         objective, v, u = objective_of(render(1, 128, 96), model, row)
