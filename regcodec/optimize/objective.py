@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regcodec.codec.model import Model
-from regcodec.optimize.walks import Code, Coded, Part, walk_of
+from regcodec.optimize.walks import Code, Coded, Field, Part, walk_of
 from regcodec.training.networks.latents import LatentCodec, interval
 from regcodec.training.scales import SCALES
 
@@ -52,6 +52,9 @@ class Walked:
     bits: Tensor
     distortion: Tensor
     values: Tensor
+    squares: Tensor
+    """R + lambda D in bits of every square of 2x2 latents, [1, 1, 2h, 2w], without gradient: the bits of its y, its
+    share of those of z, and the error of its own pixels."""
 
     @property
     def total(self) -> Tensor:
@@ -92,14 +95,18 @@ class Objective:
         return v[0] / self.gain, (u * self.z_step + self.medians)[0]
 
     def __call__(self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]) -> Walked:
-        bits, y_hat, values = self.walk(v, u, quantize_y, quantize_z)
-        return Walked(bits, self.error_bits * self.squared_error(y_hat), values.detach())
+        of_z, y = self._walk(quantize_z(u), lambda part, parameters: self._code(part, part(v), parameters, quantize_y))
+        errors = self.squared_errors(y.y_hat)
+        share = nn.functional.interpolate(of_z.detach().sum(1, keepdim=True), scale_factor=2) / 4
+        squares = y.lengths + share + self.error_bits * self._by_squares(errors.detach())
+        return Walked(of_z.sum() + y.bits, self.error_bits * errors.sum(), y.values.detach(), squares)
 
     def walk(
         self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the bits of z and y, y_hat [1, M, 4h, 4w] as the decoder has it, and `Walked.values`."""
-        return self._walk(quantize_z(u), lambda part, parameters: self._code(part, part(v), parameters, quantize_y))
+        of_z, y = self._walk(quantize_z(u), lambda part, parameters: self._code(part, part(v), parameters, quantize_y))
+        return of_z.sum() + y.bits, y.y_hat, y.values
 
     @torch.no_grad()
     def scales(self, v: Tensor, u: Tensor) -> Tensor:
@@ -111,24 +118,31 @@ class Objective:
         def code(part: Part, parameters: Tensor) -> Coded:
             return self._code(part, part(v), parameters, nearest)._replace(values=self._moments(parameters)[0])
 
-        return self._walk(u.round(), code)[2]
+        return self._walk(u.round(), code)[1].values
 
-    def _walk(self, of_u: Tensor, code: Code) -> tuple[Tensor, Tensor, Tensor]:
+    def _walk(self, of_u: Tensor, code: Code) -> tuple[Tensor, Field]:
+        """Return the bits of every element of z, and y."""
         z_hat = of_u * self.z_step + self.medians
         step = torch.full((1, 1, 1, 1), self.z_step, device=of_u.device)
-        of_z = code_length(interval(self.network.entropy_bottleneck, z_hat, step)).sum()
-        of_y, y_hat, values = walk_of(self.network)(self.network, self.network.h_s(z_hat), code, self.context_bias)
-        return of_z + of_y, y_hat, values
+        of_z = code_length(interval(self.network.entropy_bottleneck, z_hat, step))
+        return of_z, walk_of(self.network)(self.network, self.network.h_s(z_hat), code, self.context_bias)
 
     @torch.no_grad()
     def rounded(self, v: Tensor, u: Tensor) -> float:
         """Return R + lambda D in bits where every symbol is the nearest one, as the encoder decides."""
         return self(v, u, nearest, rounded).total.item()
 
-    def squared_error(self, y_hat: Tensor) -> Tensor:
-        """Return the sum over the window, on 0..1, of y_hat in the core."""
+    def squared_errors(self, y_hat: Tensor) -> Tensor:
+        """Return the squared error on 0..1 that y_hat in the core gives in every sample of the window."""
         judged = self.judged(y_hat)
-        return ((judged - self.window.target[:, : judged.shape[1]]).square() * self.window.visible).sum()
+        return (judged - self.window.target[:, : judged.shape[1]]).square() * self.window.visible
+
+    def _by_squares(self, errors: Tensor) -> Tensor:
+        """Return the sums of `errors` over the pixels of every square of 2x2 latents in the core."""
+        latent = errors.shape[-1] // self.window.around.shape[-1]
+        rows, columns = (slice(s.start * latent, s.stop * latent) for s in self.window.core)
+        side = 2 * latent
+        return side**2 * nn.functional.avg_pool2d(errors[..., rows, columns].sum(1, keepdim=True), side)
 
     def judged(self, y_hat: Tensor) -> Tensor:
         """Return the window on 0..1 that y_hat in the core gives, [1, 3, H, W] or of a grey picture [1, 1, H, W]."""

@@ -8,10 +8,16 @@ the distortion at each element (bits per squared step), lambda D is about w |k -
     k  = argmin  w (k - t)^2 + bits(k) + temperature * noise    over the nearest symbol and its two neighbours
 
 This is iterative hard thresholding (Blumensath and Davies 2008) with the code length for the penalty. Errors of
-neighbours add up, so that w is taken above the curvature as the iterations end, and twice that after every proposal
-that was much worse than the best symbols so far; the search goes on from those. Noise on the costs, cooled to nothing,
+neighbours add up, so that w is taken above the curvature as the iterations end. Noise on the costs, cooled to nothing,
 lets the symbols wander first; it is bounded, or rare symbols would appear everywhere in flat pictures. Unlike Adam on
-rounding surrogates no element moves that has nothing to gain. Of all symbols seen the best ones are kept.
+rounding surrogates no element moves that has nothing to gain.
+
+Whether a proposal holds is decided for every square of 2x2 latents, with those around it. Where R + lambda D is much
+above the least that was seen there the search goes on from what it had then, and w is twice as large: a few places
+that stray would hold up a whole picture otherwise, and keep it from bold steps. Of all symbols seen the best are kept,
+the best of every square put together among them.
+
+z follows its gradient, slower and slower: a new z moves means, and values of y that had been found are rounded anew.
 
 w comes from backward passes of random signs through the synthesis: E (J^T e)^2 is the diagonal of J^T J. It differs
 between the channels, and within a channel between places by a factor of about two either way; w is the
@@ -27,10 +33,10 @@ one for each place of a quadtree's 2x2 squares did, and for whole steps it is so
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regcodec.optimize.objective import Objective, Quantizer, gaussian_bits, nearest, rounded
 from regcodec.optimize.walks import Part, one_pass, walk_of
@@ -39,12 +45,12 @@ SHORT = 20
 """Iterations under which a run begins with caution."""
 ROUND = 80
 """Iterations after which a run begins again from the best symbols, cooler: a longer walk at first strays."""
-HYPER_RATE = 0.001
-"""Steps of z per bit of the gradient."""
-TOLERANCE = 1.05
-"""A proposal whose R + lambda D is above the best by more than this factor is dropped."""
-CAUTION, RELIEF = 2.0, 0.9
-"""Factors of the curvature after a proposal that was dropped, and after one that was not."""
+HYPER_RATE = 0.0015
+"""Steps of z per bit of the gradient, at first."""
+TOLERANCE = 1.1
+"""A square whose R + lambda D is above its least by more than this factor goes back."""
+CAUTION, MOST_CAUTION, RELIEF = 2.0, 4.0, 0.9
+"""Factors of a square's curvature after it went back, at most, and after it did not."""
 PROBES = 2
 """Backward passes for the curvature."""
 LEAST_PLACE = 0.05
@@ -84,7 +90,7 @@ class _Search:
     """How far a target moves."""
 
 
-BRIEF, FIRST, AGAIN = _Search(1.0, 2.0, 0.3, 0.2), _Search(0.5, 1.5, 1.5, 0.15), _Search(0.5, 1.5, 0.7, 0.15)
+BRIEF, FIRST, AGAIN = _Search(0.7, 2.0, 0.3, 0.25), _Search(0.5, 1.5, 1.5, 0.15), _Search(0.5, 1.5, 0.7, 0.15)
 
 
 def _round(
@@ -96,23 +102,29 @@ def _round(
     noise: torch.Generator,
     tick: Callable[[], None],
 ) -> tuple[Tensor, Tensor]:
-    caution, best = 1.0, state
+    whole = squares = state  # the least of the whole, and of every square the least
+    caution = torch.ones_like(state.around)
     for i in range(1, iterations + 1):
         done = i / iterations
-        w = curvature * caution * search.soft * (search.hard / search.soft) ** done
+        w = curvature * _spread(caution) * search.soft * (search.hard / search.soft) ** done
         target = state.target + search.rate * (state.values - state.gradient_v / (2 * w) - state.target)
-        hyper = state.u - HYPER_RATE * state.gradient_u
-        decide = Proximal(w, search.temperature * max(0.0, 1 - 1.25 * done) ** 2, noise)
-        proposal = _Proposal(objective, target, hyper, decide)
+        cooled = max(0.0, 1 - 1.25 * done)
+        hyper = state.u - cooled * HYPER_RATE * state.gradient_u
+        proposal = _Proposal(objective, target, hyper, Proximal(w, search.temperature * cooled**2, noise))
         tick()
-        if not proposal.total <= TOLERANCE * best.total:
-            state, caution = best, caution * CAUTION
+        holds = proposal.around <= TOLERANCE * squares.around
+        caution = torch.where(holds, (RELIEF * caution).clamp(min=1), (CAUTION * caution).clamp(max=MOST_CAUTION))
+        if not holds.any():
+            state = squares
             del proposal  # its graph would outlive the next forward pass
             continue
-        state, caution = proposal.accepted(), max(1.0, caution * RELIEF)
-        if state.total < best.total:
-            best = state
-    return best.values, best.u.round()
+        found = proposal.accepted()
+        whole = min(whole, found, key=lambda each: each.total)
+        squares = found.where(found.around < squares.around, squares)
+        state = found.where(holds, squares)
+    with torch.no_grad():
+        last = _Proposal(objective, squares.values, squares.u.round(), _nearest)
+    return (last.values, squares.u.round()) if last.total < whole.total else (whole.values, whole.u.round())
 
 
 @dataclass(frozen=True)
@@ -123,9 +135,22 @@ class _State:
     u: Tensor
     total: float
     """R + lambda D in bits."""
+    around: Tensor
+    """The same of every square of 2x2 latents and those around it [1, 1, H/2, W/2]."""
     values: Tensor
     gradient_v: Tensor
     gradient_u: Tensor
+
+    def where(self, here: Tensor, other: _State) -> _State:
+        """Return this state in the squares `here` and `other` in the rest; z and the total are of this one."""
+        elements = _spread(here.float()).bool()
+        return replace(
+            self,
+            target=torch.where(elements, self.target, other.target),
+            around=torch.where(here, self.around, other.around),
+            values=torch.where(elements, self.values, other.values),
+            gradient_v=torch.where(elements, self.gradient_v, other.gradient_v),
+        )
 
 
 class _Proposal:
@@ -135,11 +160,13 @@ class _Proposal:
         self._leaves = target.detach().requires_grad_(), u.detach().requires_grad_()
         self._walked = objective(*self._leaves, decide, rounded)
         self.total = self._walked.total.item()
+        self.around = _around(self._walked.squares)
+        self.values = self._walked.values
 
     def accepted(self) -> _State:
         gradients = torch.autograd.grad(self._walked.total, self._leaves)
         target, u = (leaf.detach() for leaf in self._leaves)
-        return _State(target, u, self.total, self._walked.values, *gradients)
+        return _State(target, u, self.total, self.around, self.values, *gradients)
 
 
 class Proximal:
@@ -232,6 +259,16 @@ def _separable(energy: Tensor) -> Tensor:
     # a channel or a place that nothing depends on would have a target anywhere
     channel = torch.maximum(channel, channel.mean() * 1e-3 + torch.finfo(channel.dtype).tiny)
     return channel * (energy / channel).mean(1, keepdim=True).clamp(min=LEAST_PLACE)
+
+
+def _around(squares: Tensor) -> Tensor:
+    """Return the mean of every square and the eight around it, [1, 1, H/2, W/2]."""
+    return nn.functional.avg_pool2d(squares, 3, 1, padding=1, count_include_pad=False)
+
+
+def _spread(squares: Tensor) -> Tensor:
+    """Return [1, 1, H, W] of [1, 1, H/2, W/2]: every element has its square's."""
+    return nn.functional.interpolate(squares, scale_factor=2)
 
 
 def _signs(shape: torch.Size, noise: torch.Generator) -> Tensor:

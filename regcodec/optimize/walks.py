@@ -32,13 +32,21 @@ class Coded(NamedTuple):
     """What the decoder has, without the gain."""
 
 
+class Field(NamedTuple):
+    """What was decided about all positions."""
+
+    bits: Tensor
+    y_hat: Tensor
+    """[1, M, H, W], and so are the values."""
+    values: Tensor
+    lengths: Tensor
+    """Bits [1, 1, H/2, W/2] of every square of 2x2 positions, without gradient."""
+
+
 Part = Callable[[Tensor], Tensor]
 Code = Callable[[Part, Tensor], Coded]
-Walk = Callable[[LatentCodec, Tensor, Code, Tensor | None], tuple[Tensor, Tensor, Tensor]]
-"""network, h_s(z_hat) [1, 2M, H, W], code, bias -> bits, y_hat and values [1, M, H, W].
-
-The bias [1, C, 1, 1] tells a quadtree context the rate.
-"""
+Walk = Callable[[LatentCodec, Tensor, Code, Tensor | None], Field]
+"""network, h_s(z_hat) [1, 2M, H, W], code, bias; the bias [1, C, 1, 1] tells a quadtree context the rate."""
 
 
 def walk_of(network: LatentCodec) -> Walk:
@@ -62,16 +70,12 @@ def everything(field: Tensor) -> Tensor:
     return field
 
 
-def one_pass(
-    network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def one_pass(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Field:
     coded = code(everything, first)
-    return coded.lengths.sum(), coded.y_hat, coded.values
+    return Field(coded.lengths.sum(), coded.y_hat, coded.values, _by_squares(coded.lengths.detach()))
 
 
-def four_steps(
-    network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def four_steps(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Field:
     """The quadtree: each step has one position of every 2x2 square in each group of channels."""
     steps: list[Coded] = []
 
@@ -80,14 +84,15 @@ def four_steps(
         return steps[-1].y_hat
 
     y_hat = network.context.walk(first, decide, bias)
-    return torch.stack([coded.lengths.sum() for coded in steps]).sum(), y_hat, whole([coded.values for coded in steps])
+    lengths = torch.stack([coded.lengths.detach().sum(1, keepdim=True) for coded in steps]).sum(0)
+    bits = torch.stack([coded.lengths.sum() for coded in steps]).sum()
+    return Field(bits, y_hat, whole([coded.values for coded in steps]), lengths)
 
 
-def in_waves(
-    network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def in_waves(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Field:
     """The masked convolution: positions of a wave do not see each other."""
     bits, values = first.new_zeros(()), first.new_zeros(1, first.shape[1] // 2, *first.shape[2:])
+    lengths = torch.zeros_like(values)
     padded = nn.functional.pad(values, (REACH, REACH, REACH, 0))
     weight, bias = network.masked_weight(), network.context_prediction.bias[:, None]
     for wave in waves(*first.shape[2:]):
@@ -98,6 +103,11 @@ def in_waves(
         parameters = network.entropy_parameters(torch.cat([first[here], context], 1)[..., None])
         coded = code(partial(_column, here=here), parameters)
         bits = bits + coded.lengths.sum()
-        values[here] = coded.values[..., 0].detach()
+        values[here], lengths[here] = coded.values[..., 0].detach(), coded.lengths[..., 0].detach()
         padded[..., rows + REACH, columns + REACH] = coded.y_hat[..., 0]
-    return bits, padded[..., REACH:, REACH:-REACH], values
+    return Field(bits, padded[..., REACH:, REACH:-REACH], values, _by_squares(lengths))
+
+
+def _by_squares(lengths: Tensor) -> Tensor:
+    """Return the sums of [1, M, H, W] over channels and squares of 2x2 positions, [1, 1, H/2, W/2]."""
+    return 4 * nn.functional.avg_pool2d(lengths.sum(1, keepdim=True), 2)

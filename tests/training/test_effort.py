@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +137,8 @@ def test_offsets_and_steps_of_z_are_those_of_the_decoder(model: Model, monkeypat
     pixels, row = PICTURES[0], 2
     objective, v, u = objective_of(pixels, moved, row)
     seen = []
-    monkeypatch.setattr(objective, "squared_error", lambda y_hat: seen.append(y_hat) or y_hat.sum())
+    original = objective.squared_errors
+    monkeypatch.setattr(objective, "squared_errors", lambda y_hat: seen.append(y_hat) or original(y_hat))
     with torch.no_grad():
         objective(v, u, nearest, rounded)
     z_symbols, y_symbols, _ = code_latents(*analyse(pixels, moved, 0, row), moved, row, Stopwatch())
@@ -234,6 +236,49 @@ def test_a_few_steps_pay_with_a_context() -> None:
         objective, v, u = objective_of(render(1, 128, 96), model, row)
         better = proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
         assert objective.rounded(*better) < 0.98 * objective.rounded(v, u)
+
+
+def test_a_place_that_strays_does_not_hold_up_the_others(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the curvature of one square is told to be a thousandth, most is found all the same."""
+    gains = []
+    for factor in (1.0, 1e-3):
+
+        def told(*arguments: Any, factor: float = factor) -> torch.Tensor:
+            w = curvature_of(*arguments)
+            w[..., :2, :2] *= factor
+            return w
+
+        monkeypatch.setattr("regcodec.optimize.proximal.curvature_of", told)
+        objective, v, u = objective_of(render(1, 192, 192), model, 2)
+        better = proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
+        gains.append(1 - objective.rounded(*better) / objective.rounded(v, u))
+    assert gains[1] > 0.75 * gains[0] > 0
+
+
+@pytest.mark.parametrize("pack", ["hyperprior", "res-context", "autoregressive"])
+def test_squares_are_what_the_objective_is_made_of(pack: str) -> None:
+    """Their sum is the whole, and a pixel's error and a symbol's bits lie in the square they belong to."""
+    model = Model.open(Path(f"models/{pack}.rgm"), threads=1)
+    objective, v, u = objective_of(render(1, 128, 64), model, 200)
+    with torch.no_grad():
+        plain = objective(v, u, nearest, rounded)
+        assert plain.squares.shape == (1, 1, 2, 4)
+        assert plain.squares.sum().item() == pytest.approx(plain.total.item(), rel=1e-4)
+        objective.window.target[..., 40, 100] += 0.5
+        changed = objective(v, u, nearest, rounded).squares != plain.squares
+        assert changed.nonzero().tolist() == [[0, 0, 1, 3]]
+        for row, column in itertools.product(range(4), range(8)):
+            marked = torch.zeros_like(v)
+            marked[0, 5, row, column] = 64.0
+
+            def code(part: Part, v: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor, marked=marked) -> Any:
+                symbols, bits = nearest(part, v, mean, scale)
+                return symbols, bits + part(marked)
+
+            more = objective(v, u, code, rounded).squares - objective(v, u, nearest, rounded).squares
+            expected = torch.zeros_like(more)
+            expected[0, 0, row // 2, column // 2] = 64.0
+            torch.testing.assert_close(more, expected, atol=0.1, rtol=0)
 
 
 def test_padding_does_not_mislead_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
