@@ -5,6 +5,7 @@
                         (which may be up to a percent cheaper, where an export shaped them)
     distortion          lambda * squared error of the window, in bits: the same unit as 8 * bytes of the file
     values              [1, M, 4h, 4w]  symbol + mean of every element, in steps: what v may be replaced by
+    squares             [1, 1, 2h, 2w]  bits + distortion of each square of 2x2 latents
 
 The network is `training.restore`'s: h_s and the context in float with the weights of the integers. Gain, step of z,
 medians, thresholds and offsets are the pack's integers. A quantizer decides about symbols inside the walk, so that
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from regcodec.codec.model import Model
-from regcodec.optimize.walks import Code, Coded, Field, Part, walk_of
+from regcodec.optimize.walks import Code, Coded, Decided, Part, walk_of
 from regcodec.training.networks.latents import LatentCodec, interval
 from regcodec.training.scales import SCALES
 
@@ -54,7 +55,7 @@ class Walked:
     values: Tensor
     squares: Tensor
     """R + lambda D in bits of every square of 2x2 latents, [1, 1, 2h, 2w], without gradient: the bits of its y, its
-    share of those of z, and the error of its own pixels."""
+    share of those of z, and the error of its pixels, at the edge of the core of those beside it too."""
 
     @property
     def total(self) -> Tensor:
@@ -95,18 +96,23 @@ class Objective:
         return v[0] / self.gain, (u * self.z_step + self.medians)[0]
 
     def __call__(self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]) -> Walked:
-        of_z, y = self._walk(quantize_z(u), lambda part, parameters: self._code(part, part(v), parameters, quantize_y))
+        of_z, y = self._decided(v, u, quantize_y, quantize_z)
         errors = self.squared_errors(y.y_hat)
         share = nn.functional.interpolate(of_z.detach().sum(1, keepdim=True), scale_factor=2) / 4
-        squares = y.lengths + share + self.error_bits * self._by_squares(errors.detach())
+        squares = y.squares + share + self.error_bits * self._by_squares(errors.detach())
         return Walked(of_z.sum() + y.bits, self.error_bits * errors.sum(), y.values.detach(), squares)
 
     def walk(
         self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the bits of z and y, y_hat [1, M, 4h, 4w] as the decoder has it, and `Walked.values`."""
-        of_z, y = self._walk(quantize_z(u), lambda part, parameters: self._code(part, part(v), parameters, quantize_y))
+        of_z, y = self._decided(v, u, quantize_y, quantize_z)
         return of_z.sum() + y.bits, y.y_hat, y.values
+
+    def _decided(
+        self, v: Tensor, u: Tensor, quantize_y: Quantizer, quantize_z: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Decided]:
+        return self._walk(quantize_z(u), lambda part, parameters: self._code(part, part(v), parameters, quantize_y))
 
     @torch.no_grad()
     def scales(self, v: Tensor, u: Tensor) -> Tensor:
@@ -120,7 +126,7 @@ class Objective:
 
         return self._walk(u.round(), code)[1].values
 
-    def _walk(self, of_u: Tensor, code: Code) -> tuple[Tensor, Field]:
+    def _walk(self, of_u: Tensor, code: Code) -> tuple[Tensor, Decided]:
         """Return the bits of every element of z, and y."""
         z_hat = of_u * self.z_step + self.medians
         step = torch.full((1, 1, 1, 1), self.z_step, device=of_u.device)
@@ -138,11 +144,15 @@ class Objective:
         return (judged - self.window.target[:, : judged.shape[1]]).square() * self.window.visible
 
     def _by_squares(self, errors: Tensor) -> Tensor:
-        """Return the sums of `errors` over the pixels of every square of 2x2 latents in the core."""
+        """Return the sums of `errors` over the pixels of every square; around the core, the nearest one has them."""
         latent = errors.shape[-1] // self.window.around.shape[-1]
-        rows, columns = (slice(s.start * latent, s.stop * latent) for s in self.window.core)
-        side = 2 * latent
-        return side**2 * nn.functional.avg_pool2d(errors[..., rows, columns].sum(1, keepdim=True), side)
+        sums = latent**2 * nn.functional.avg_pool2d(errors.sum(1, keepdim=True), latent)
+        for dimension, core in zip((2, 3), self.window.core, strict=True):
+            count = (core.stop - core.start) // 2
+            nearest_square = (torch.arange(sums.shape[dimension], device=sums.device) - core.start) // 2
+            shape = [*sums.shape[:dimension], count, *sums.shape[dimension + 1 :]]
+            sums = sums.new_zeros(shape).index_add(dimension, nearest_square.clamp(0, count - 1), sums)
+        return sums
 
     def judged(self, y_hat: Tensor) -> Tensor:
         """Return the window on 0..1 that y_hat in the core gives, [1, 3, H, W] or of a grey picture [1, 1, H, W]."""

@@ -13,11 +13,12 @@ lets the symbols wander first; it is bounded, or rare symbols would appear every
 rounding surrogates no element moves that has nothing to gain.
 
 Whether a proposal holds is decided for every square of 2x2 latents, with those around it. Where R + lambda D is much
-above the least that was seen there the search goes on from what it had then, and w is twice as large: a few places
+above the least that was seen there the search goes on from the y it had then, and w is twice as large: a few places
 that stray would hold up a whole picture otherwise, and keep it from bold steps. Of all symbols seen the best are kept,
 the best of every square put together among them.
 
-z follows its gradient, slower and slower: a new z moves means, and values of y that had been found are rounded anew.
+z follows its gradient, less and less as the noise cools: a new z moves means, and values of y that had been found are
+rounded anew. It is never sent back; that found no more with a context and less without one.
 
 w comes from backward passes of random signs through the synthesis: E (J^T e)^2 is the diagonal of J^T J. It differs
 between the channels, and within a channel between places by a factor of about two either way; w is the
@@ -32,6 +33,7 @@ one for each place of a quadtree's 2x2 squares did, and for whole steps it is so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -42,15 +44,16 @@ from regcodec.optimize.objective import Objective, Quantizer, gaussian_bits, nea
 from regcodec.optimize.walks import Part, one_pass, walk_of
 
 SHORT = 20
-"""Iterations under which a run begins with caution."""
+"""Iterations under which a run is `BRIEF`."""
 ROUND = 80
 """Iterations after which a run begins again from the best symbols, cooler: a longer walk at first strays."""
 HYPER_RATE = 0.0015
 """Steps of z per bit of the gradient, at first."""
 TOLERANCE = 1.1
-"""A square whose R + lambda D is above its least by more than this factor goes back."""
+"""A square goes back when R + lambda D, with those around it, is above its least by more than this factor."""
 CAUTION, MOST_CAUTION, RELIEF = 2.0, 4.0, 0.9
-"""Factors of a square's curvature after it went back, at most, and after it did not."""
+"""Factors of a square's curvature after it went back, at most, and after it did not. A bound, since it is often others
+that made it worse, and no curvature helps."""
 PROBES = 2
 """Backward passes for the curvature."""
 LEAST_PLACE = 0.05
@@ -114,7 +117,7 @@ def _round(
         tick()
         holds = proposal.around <= TOLERANCE * squares.around
         caution = torch.where(holds, (RELIEF * caution).clamp(min=1), (CAUTION * caution).clamp(max=MOST_CAUTION))
-        if not holds.any():
+        if not (holds.any() and math.isfinite(proposal.total)):
             state = squares
             del proposal  # its graph would outlive the next forward pass
             continue
@@ -129,14 +132,15 @@ def _round(
 
 @dataclass(frozen=True)
 class _State:
-    """Where the search is: targets, the values decided from them, and the gradients there."""
+    """Where the search is: targets, the values decided from them, and the gradients there; or of each square what one
+    proposal had."""
 
     target: Tensor
     u: Tensor
     total: float
-    """R + lambda D in bits."""
+    """R + lambda D in bits, of the last proposal in it."""
     around: Tensor
-    """The same of every square of 2x2 latents and those around it [1, 1, H/2, W/2]."""
+    """R + lambda D of every square of 2x2 latents with those around it [1, 1, H/2, W/2]."""
     values: Tensor
     gradient_v: Tensor
     gradient_u: Tensor
@@ -154,13 +158,13 @@ class _State:
 
 
 class _Proposal:
-    """Symbols decided for a target; the backward pass is made only when they are accepted."""
+    """Symbols decided for a target; the backward pass is made only where some square accepts them."""
 
     def __init__(self, objective: Objective, target: Tensor, u: Tensor, decide: Quantizer) -> None:
         self._leaves = target.detach().requires_grad_(), u.detach().requires_grad_()
         self._walked = objective(*self._leaves, decide, rounded)
         self.total = self._walked.total.item()
-        self.around = _around(self._walked.squares)
+        self.around = _with_neighbours(self._walked.squares)
         self.values = self._walked.values
 
     def accepted(self) -> _State:
@@ -261,7 +265,7 @@ def _separable(energy: Tensor) -> Tensor:
     return channel * (energy / channel).mean(1, keepdim=True).clamp(min=LEAST_PLACE)
 
 
-def _around(squares: Tensor) -> Tensor:
+def _with_neighbours(squares: Tensor) -> Tensor:
     """Return the mean of every square and the eight around it, [1, 1, H/2, W/2]."""
     return nn.functional.avg_pool2d(squares, 3, 1, padding=1, count_include_pad=False)
 

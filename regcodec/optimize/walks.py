@@ -32,20 +32,20 @@ class Coded(NamedTuple):
     """What the decoder has, without the gain."""
 
 
-class Field(NamedTuple):
+class Decided(NamedTuple):
     """What was decided about all positions."""
 
     bits: Tensor
     y_hat: Tensor
     """[1, M, H, W], and so are the values."""
     values: Tensor
-    lengths: Tensor
-    """Bits [1, 1, H/2, W/2] of every square of 2x2 positions, without gradient."""
+    squares: Tensor
+    """The bits of every square of 2x2 positions [1, 1, H/2, W/2], without gradient."""
 
 
 Part = Callable[[Tensor], Tensor]
 Code = Callable[[Part, Tensor], Coded]
-Walk = Callable[[LatentCodec, Tensor, Code, Tensor | None], Field]
+Walk = Callable[[LatentCodec, Tensor, Code, Tensor | None], Decided]
 """network, h_s(z_hat) [1, 2M, H, W], code, bias; the bias [1, C, 1, 1] tells a quadtree context the rate."""
 
 
@@ -70,12 +70,12 @@ def everything(field: Tensor) -> Tensor:
     return field
 
 
-def one_pass(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Field:
+def one_pass(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Decided:
     coded = code(everything, first)
-    return Field(coded.lengths.sum(), coded.y_hat, coded.values, _by_squares(coded.lengths.detach()))
+    return Decided(coded.lengths.sum(), coded.y_hat, coded.values, _by_squares(coded.lengths.detach()))
 
 
-def four_steps(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Field:
+def four_steps(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Decided:
     """The quadtree: each step has one position of every 2x2 square in each group of channels."""
     steps: list[Coded] = []
 
@@ -84,12 +84,12 @@ def four_steps(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | N
         return steps[-1].y_hat
 
     y_hat = network.context.walk(first, decide, bias)
-    lengths = torch.stack([coded.lengths.detach().sum(1, keepdim=True) for coded in steps]).sum(0)
+    squares = torch.stack([coded.lengths.detach().sum(1, keepdim=True) for coded in steps]).sum(0)
     bits = torch.stack([coded.lengths.sum() for coded in steps]).sum()
-    return Field(bits, y_hat, whole([coded.values for coded in steps]), lengths)
+    return Decided(bits, y_hat, whole([coded.values for coded in steps]), squares)
 
 
-def in_waves(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Field:
+def in_waves(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | None = None) -> Decided:
     """The masked convolution: positions of a wave do not see each other."""
     bits, values = first.new_zeros(()), first.new_zeros(1, first.shape[1] // 2, *first.shape[2:])
     lengths = torch.zeros_like(values)
@@ -105,7 +105,7 @@ def in_waves(network: LatentCodec, first: Tensor, code: Code, bias: Tensor | Non
         bits = bits + coded.lengths.sum()
         values[here], lengths[here] = coded.values[..., 0].detach(), coded.lengths[..., 0].detach()
         padded[..., rows + REACH, columns + REACH] = coded.y_hat[..., 0]
-    return Field(bits, padded[..., REACH:, REACH:-REACH], values, _by_squares(lengths))
+    return Decided(bits, padded[..., REACH:, REACH:-REACH], values, _by_squares(lengths))
 
 
 def _by_squares(lengths: Tensor) -> Tensor:
