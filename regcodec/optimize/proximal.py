@@ -49,6 +49,8 @@ ROUND = 80
 """Iterations after which a run begins again from the best symbols, cooler: a longer walk at first strays."""
 HYPER_RATE = 0.0015
 """Steps of z per bit of the gradient, at first."""
+HYPER_ITERATIONS = 30
+"""In more iterations than these z moves as far as in these."""
 TOLERANCE = 1.1
 """A square goes back when R + lambda D, with those around it, is above its least by more than this factor."""
 CAUTION, MOST_CAUTION, RELIEF = 2.0, 4.0, 0.9
@@ -107,12 +109,13 @@ def _round(
 ) -> tuple[Tensor, Tensor]:
     whole = squares = state  # the least of the whole, and of every square the least
     caution = torch.ones_like(state.around)
+    pace = HYPER_RATE * min(1.0, HYPER_ITERATIONS / iterations)
     for i in range(1, iterations + 1):
         done = i / iterations
         w = curvature * _spread(caution) * search.soft * (search.hard / search.soft) ** done
         target = state.target + search.rate * (state.values - state.gradient_v / (2 * w) - state.target)
         cooled = max(0.0, 1 - 1.25 * done)
-        hyper = state.u - cooled * HYPER_RATE * state.gradient_u
+        hyper = state.u - cooled * pace * state.gradient_u
         proposal = _Proposal(objective, target, hyper, Proximal(w, search.temperature * cooled**2, noise))
         tick()
         holds = proposal.around <= TOLERANCE * squares.around
