@@ -122,8 +122,7 @@ def code_latents(
 ) -> tuple[Symbols, Symbols, bytes]:
     """Return z symbols, y symbols and the range-coded stream of both, of the latents of a tile."""
     with clock.lap("entropy"):
-        unit, z_step = 1 << model.entropy.z_bits, model.rates.rate(row).z_step
-        z_symbols = np.rint((z * unit - model.entropy.medians[:, None, None]) / z_step).astype(np.int32)
+        z_symbols = model.z_symbols(z, row)
     coder = SymbolEncoder()
     with clock.lap("coder"):
         coder.encode(z_symbols.ravel(), model.z_table_indices(z_symbols.shape, row), model.z_tables)

@@ -4,8 +4,8 @@ A graph may hold only operators whose result is about as large as what goes in, 
 files beside it, no loops, no functions, no constants that are larger than their bytes. That bounds what opening a pack
 can do, not what decoding costs: a pack decides that, as a program would (docs/reliability.md).
 
-Protocol buffers' wire format and the field numbers are those of onnx.proto (ONNX IR). Only `transforms` imports this
-file.
+Protocol buffers' wire format and the field numbers are those of onnx.proto (ONNX IR). Only `transforms` and `adjoint`
+import this file.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Value = int | memoryview
 def refuse_unsafe(model: bytes) -> None:
     """Raise `DamagedFileError` with what is not allowed in an ONNX model."""
     try:
-        graphs = [_message(value) for number, value in _fields(memoryview(model)) if _model_field(number, value)]
+        graphs = [_message(value) for number, value in message_fields(memoryview(model)) if _model_field(number, value)]
         nodes, growth = 0, 1
         for graph in graphs:
-            for number, value in _fields(graph):
+            for number, value in message_fields(graph):
                 if number == 1:
                     nodes, growth = nodes + 1, growth * _node(_message(value))
                 elif number == 5:
@@ -54,12 +54,17 @@ def refuse_unsafe(model: bytes) -> None:
         raise DamagedFileError("it is not an ONNX model.") from error
 
 
+def graph_of(model: bytes) -> memoryview:
+    """Return the GraphProto of an ONNX model that `refuse_unsafe` has seen."""
+    return memoryview(b"".join(_message(value) for number, value in message_fields(memoryview(model)) if number == 7))
+
+
 def _model_field(number: int, value: Value) -> bool:
     """Return whether a field of ModelProto is its graph."""
     if number in (20, 25):
         raise DamagedFileError("it has functions of its own.")
     if number == 8:  # opset_import
-        domain = b"".join(bytes(_message(v)) for n, v in _fields(_message(value)) if n == 1)
+        domain = b"".join(bytes(_message(v)) for n, v in message_fields(_message(value)) if n == 1)
         if domain not in (b"", b"ai.onnx"):
             raise DamagedFileError(f"it has operators of {domain.decode('ascii', 'replace')}.")
     return number == 7
@@ -68,7 +73,7 @@ def _model_field(number: int, value: Value) -> bool:
 def _node(node: memoryview) -> int:
     """Refuse a node that is not allowed; return by how much it enlarges an axis."""
     operator, growth, attributes = "", 1, []
-    for number, value in _fields(node):
+    for number, value in message_fields(node):
         if number == 4:
             operator = bytes(_message(value)).decode("ascii", "replace")
         elif number == 5:
@@ -89,13 +94,13 @@ def _node(node: memoryview) -> int:
 def _attribute(attribute: memoryview) -> tuple[str, list[int]]:
     """Return an attribute's name and whole numbers; refuse graphs, types and sparse tensors in it."""
     name, numbers = "", []
-    for number, value in _fields(attribute):
+    for number, value in message_fields(attribute):
         if number == 1:
             name = bytes(_message(value)).decode("ascii", "replace")
         elif number == 5:
             _refuse_tensor(_message(value))
         elif number in (3, 8):
-            numbers += _integers(value)
+            numbers += signed_integers(value)
         elif number in (6, 10, 11, 14, 15, 22, 23):
             raise DamagedFileError("it has a graph inside an operator.")
     return name, numbers
@@ -104,9 +109,9 @@ def _attribute(attribute: memoryview) -> tuple[str, list[int]]:
 def _refuse_tensor(tensor: memoryview) -> None:
     dims: list[int] = []
     kind, raw = 0, None
-    for number, value in _fields(tensor):
+    for number, value in message_fields(tensor):
         if number == 1:
-            dims += _integers(value)
+            dims += signed_integers(value)
         elif number == 2 and isinstance(value, int):
             kind = value
         elif number == 9:
@@ -120,9 +125,9 @@ def _refuse_tensor(tensor: memoryview) -> None:
         raise DamagedFileError(f"it has a constant of shape {dims} that has other bytes.")
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, Value]]:
+def message_fields(message: Value) -> Iterator[tuple[int, Value]]:
     """Yield field numbers and values: integers for varints, bytes for all else."""
-    at = 0
+    message, at = _message(message), 0
     while at < len(message):
         key, at = _varint(message, at)
         number, wire = key >> 3, key & 7
@@ -160,12 +165,12 @@ def _message(value: Value) -> memoryview:
     return value
 
 
-def _integers(value: Value) -> list[int]:
+def signed_integers(value: Value) -> list[int]:
     """Return the signed 64-bit integers of a field, packed or not."""
     if isinstance(value, int):
         return [value - (1 << 64) if value >> 63 else value]
     numbers, at = [], 0
     while at < len(value):
         number, at = _varint(value, at)
-        numbers += _integers(number)
+        numbers += signed_integers(number)
     return numbers

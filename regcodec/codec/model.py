@@ -96,6 +96,12 @@ class Model:
         """Yield the steps in which y is coded at a quality (`exact.hyperprior`)."""
         return self.entropy.walk(z, y, self.rates.rate(row))
 
+    def z_symbols(self, z: Latent, row: int) -> npt.NDArray[np.int32]:
+        """Return the symbols of z [N, h, w] at a quality."""
+        unit, z_step = 1 << self.entropy.z_bits, self.rates.rate(row).z_step
+        steps: npt.NDArray[np.float64] = (z * unit - self.entropy.medians[:, None, None]) / z_step
+        return np.rint(steps).astype(np.int32)
+
     def y_hat(self, z: npt.NDArray[np.int32], y: npt.NDArray[np.int32], row: int) -> Latent:
         """Return the reconstruction of z and y symbols at a quality, as the decoder makes it."""
         rate, unit = self.rates.rate(row), self.step(row) / (1 << self.entropy.parameter_bits)
@@ -112,6 +118,22 @@ class Model:
     def step(self, row: int) -> float:
         """Return the quantization step 1/g of a quality."""
         return float((1 << self.entropy.gain_bits) / self.rates.rate(row).gain)
+
+    @property
+    def context_curvature(self) -> npt.NDArray[np.float32] | None:
+        """Return what a squared step costs through later means, in what it costs in pixels, of each channel of y [M].
+
+        None where the context reads no y, or the pack does not say (`training.sensitivity` measures it).
+        """
+        if not isinstance(self.entropy, ExactContext) or "context_curvature" not in self.pack.manifest:
+            return None
+        try:
+            curvature = np.array(self.pack.manifest["context_curvature"], np.float32)
+        except (TypeError, ValueError):
+            curvature = np.empty(0, np.float32)
+        if curvature.shape != self.entropy.channels[1:] or not (np.isfinite(curvature) & (curvature >= 0)).all():
+            raise DamagedFileError(f"the manifest of {self.name} has a context_curvature that is not well formed.")
+        return curvature
 
     def _validate(self) -> None:
         self.entropy.validate()

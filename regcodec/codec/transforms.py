@@ -10,6 +10,7 @@ Each session is made at its first use: a decoder never loads the analysis transf
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -42,8 +43,8 @@ class Transforms:
         """Return y and z of the picture, or of a core: rows and columns of y, whole elements of z."""
         of_z, of_y = self._channels
         shape = (1, of_y, x.shape[2] // self._step, x.shape[3] // self._step)
-        y = np.ascontiguousarray(self._run(self._analysis, (x, rate_bias), shape)[:, :, *core])
-        z = self._run(self._hyper_analysis, (y,), (1, of_z, y.shape[2] // 4, y.shape[3] // 4))
+        y = np.ascontiguousarray(self._run(self._analysis, (x, rate_bias), shape)[0][:, :, *core])
+        (z,) = self._run(self._hyper_analysis, (y,), (1, of_z, y.shape[2] // 4, y.shape[3] // 4))
         if not (np.isfinite(y).all() and np.isfinite(z).all()):
             raise RegcodecError("the analysis transform gave values that are not finite; the pack is unusable.")
         return y[0], z[0]
@@ -51,29 +52,46 @@ class Transforms:
     def synthesis(self, y_hat: Latent, rate_bias: npt.NDArray[np.float32] | None = None) -> Planes:
         """Return the picture of a latent."""
         shape = (1, 3, y_hat.shape[1] * self._step, y_hat.shape[2] * self._step)
-        x_hat = self._run(self._synthesis, (y_hat[None], rate_bias), shape)
+        (x_hat,) = self._run(self._synthesis, (y_hat[None], rate_bias), shape)
         if not np.isfinite(x_hat).all():
             raise DamagedFileError("the symbols are so large that the picture is not finite.")
         return x_hat
 
+    def synthesis_gradient(
+        self,
+        y_hat: Latent,
+        rate_bias: npt.NDArray[np.float32] | None,
+        target: Planes,
+        visible: npt.NDArray[np.float32],
+        signs: npt.NDArray[np.float32],
+    ) -> tuple[Planes, Latent]:
+        """Return the picture of a latent and a gradient there, of what `adjoint` says.
+
+        Raises `NoGradientError` where there is none of the pack's synthesis.
+        """
+        shapes = target.shape, (1, *y_hat.shape)
+        x_hat, gradient = self._run(self._gradient, (y_hat[None], rate_bias, target, visible, signs), *shapes)
+        return x_hat, gradient[0]
+
     def release(self) -> None:
         """Give back the sessions and the memory that they keep from one run for the next."""
-        for name in ("_analysis", "_hyper_analysis", "_synthesis"):
+        for name in ("_analysis", "_hyper_analysis", "_synthesis", "_gradient"):
             self.__dict__.pop(name, None)
 
     def _run(
-        self, session: Any, inputs: tuple[npt.NDArray[np.float32] | None, ...], shape: tuple[int, ...]
-    ) -> npt.NDArray[np.float32]:
-        """Return the only output of a graph for the inputs that are given; it must have `shape`."""
+        self, session: Any, inputs: tuple[npt.NDArray[np.float32] | None, ...], *shapes: tuple[int, ...]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Return the outputs of a graph for the inputs that are given; they must have `shapes`."""
         given = [a for a in inputs if a is not None]
         try:
             names = [known.name for known in session.get_inputs()]
-            (result,) = session.run(None, dict(zip(names, given, strict=True)))
+            results = session.run(None, dict(zip(names, given, strict=True)))
         except Exception as error:  # onnxruntime's errors have no common base but Exception
             raise DamagedFileError(f"a transform of the pack does not fit its tables ({error}).") from error
-        if np.shape(result) != shape:
-            raise DamagedFileError(f"a transform of the pack gives {np.shape(result)} where its tables need {shape}.")
-        return np.asarray(result, np.float32)
+        found = tuple(np.shape(result) for result in results)
+        if found != shapes:
+            raise DamagedFileError(f"a transform of the pack gives {found} where its tables need {shapes}.")
+        return [np.asarray(result, np.float32) for result in results]
 
     @cached_property
     def _analysis(self) -> Any:
@@ -87,11 +105,19 @@ class Transforms:
     def _synthesis(self) -> Any:
         return self._session("synthesis.onnx")
 
-    def _session(self, name: str) -> Any:
+    @cached_property
+    def _gradient(self) -> Any:
+        from regcodec.codec.adjoint import with_gradient
+
+        return self._session("synthesis.onnx", with_gradient)
+
+    def _session(self, name: str, changed: Callable[[bytes], bytes] = bytes) -> Any:
+        """Return a graph of the pack, `changed` after it was found to be safe."""
         import onnxruntime
 
         with naming(f"the pack's {name} is refused"):
             refuse_unsafe(self._members[name])
+        model = changed(self._members[name])
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.enable_mem_pattern = False  # a pattern doubles the memory from the second tile on, and saves no time
@@ -100,6 +126,6 @@ class Transforms:
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         try:
-            return onnxruntime.InferenceSession(self._members[name], options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common base but Exception
             raise DamagedFileError(f"the pack's {name} cannot be loaded ({error}).") from error

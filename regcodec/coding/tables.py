@@ -94,6 +94,16 @@ class FrequencyTables:
         )
         return float(bits.sum()) + extra
 
+    def bits(self, symbols: npt.NDArray[np.int32], tables: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+        """Return the code length of each symbol; of one outside its table that of the escape alone."""
+        bits: npt.NDArray[np.float32] = self._bits[self.starts[tables] + self.entries(symbols, tables)]
+        return bits
+
+    @cached_property
+    def _bits(self) -> npt.NDArray[np.float32]:
+        bits: npt.NDArray[np.float32] = (PRECISION - np.log2(self.frequencies.astype(np.float64))).astype(np.float32)
+        return bits
+
     def entries(self, symbols: npt.NDArray[np.int32], tables: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
         """Return each symbol's position in its table; the escape's where it is outside."""
         escape = self.lengths[tables] - 1

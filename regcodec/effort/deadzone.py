@@ -4,13 +4,14 @@
     cost(k) = bits of k in its table + weight * (k - value)^2
 
 The weight is what an error of one step costs, in bits. Were the synthesis orthogonal it would follow from lambda and
-g; errors made in one direction add up, so that what pays is larger, differs between pictures, and is tried: `search`
-compares a few weights by bytes and pixels. The walk of a context model goes on from what was decided.
+g; errors made in one direction add up, so that what pays is larger and differs between pictures and places: `search`
+compares a few weights by bytes and pixels, `descent` has one for every element. The walk of a context model goes on
+from what was decided.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from regcodec.codec.encoder import nearest
 from regcodec.codec.symbols import Symbols
-from regcodec.coding.tables import PRECISION, FrequencyTables
+from regcodec.coding.tables import FrequencyTables
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,8 @@ class Deadzone:
     """A quantizer for `codec.encoder.Choices`."""
 
     tables: FrequencyTables
-    weight: float
-    """Bits per squared step."""
-    _bits: npt.NDArray[np.float32] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        bits = PRECISION - np.log2(self.tables.frequencies.astype(np.float64))
-        object.__setattr__(self, "_bits", bits.astype(np.float32))
+    weight: float | npt.NDArray[np.float32]
+    """Bits per squared step, of all or [K] of each."""
 
     def __call__(self, values: npt.NDArray[np.float64], tables: npt.NDArray[np.integer[Any]]) -> Symbols:
         """Return the cheaper symbols [K]."""
@@ -44,6 +40,5 @@ class Deadzone:
     def _cost(
         self, symbols: Symbols, values: npt.NDArray[np.float64], tables: npt.NDArray[np.integer[Any]]
     ) -> npt.NDArray[np.float64]:
-        entries = self.tables.starts[tables] + self.tables.entries(symbols, tables)
-        cost: npt.NDArray[np.float64] = self._bits[entries] + self.weight * np.square(symbols - values)
+        cost: npt.NDArray[np.float64] = self.tables.bits(symbols, tables) + self.weight * np.square(symbols - values)
         return cost

@@ -14,7 +14,9 @@ NEEDED = ("torch", "compressai", "onnx")
 @dataclass(frozen=True, kw_only=True)
 class Level:
     weights: tuple[float, ...] = ()
-    """Of `deadzone`, bits per squared step, each a candidate; from effort 4 on only tried where optimisation fails."""
+    """Of `deadzone`, bits per squared step, each a candidate where the search finds nothing or there is none."""
+    descent: int = 0
+    """Iterations of `descent`."""
     proximal: int = 0
     """Iterations of `optimize.proximal`."""
     annealing: int = 0
@@ -27,9 +29,9 @@ class Level:
 
 LEVELS = (
     Level(),
-    Level(weights=(60.0,)),
-    Level(weights=(60.0, 30.0)),
-    Level(weights=(60.0, 30.0, 20.0, 40.0, 14.0)),
+    Level(weights=(60.0,), descent=2),
+    Level(weights=(60.0, 30.0), descent=4),
+    Level(weights=(60.0, 30.0, 20.0, 40.0, 14.0), descent=8),
     Level(weights=(30.0,), proximal=6),
     Level(weights=(30.0,), proximal=12),
     Level(weights=(30.0,), proximal=30),

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.bitstream.container import Chunk, read_rgc
+from regcodec.codec.adjoint import NoGradientError
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import KeptLatents, Quantizer, file_bytes, nearest
 from regcodec.codec.model import Model
@@ -28,8 +29,11 @@ from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target
 from regcodec.codec.transforms import Latent
 from regcodec.effort.deadzone import Deadzone
+from regcodec.effort.descent import Descent
 from regcodec.effort.levels import Level, level_of, refuse_without_extra
+from regcodec.effort.windows import Windows
 from regcodec.errors import UsageError
+from regcodec.exact.context import ExactContext
 
 Progress = Callable[[float], None]
 """Is told the share of the work that is done, 0 to 1."""
@@ -87,15 +91,14 @@ class Search:
         lambda_ = self.model.rates.lambda_of(row)
         best = self._file(row, self._latents.at(row))
         least = plain = self._cost(best, lambda_)
-        if self.level.needs_torch:
-            data = self._file(row, self._optimised(row, lambda_))
-            if (found := self._cost(data, lambda_)) < least:
-                best, least = data, found
+        searched = self._searched(row, lambda_)
+        if searched is not None and (found := self._cost(searched, lambda_)) < least:
+            best, least = searched, found
         for place, weight in enumerate(self.level.weights if least == plain else ()):
             data = self._file(row, self._latents.at(row), Deadzone(self.model.y_tables, weight))
             if (found := self._cost(data, lambda_)) < least:
                 best, least = data, found
-            if self.progress and not self.level.needs_torch:
+            if self.progress and searched is None:
                 self.progress((place + 1) / len(self.level.weights))
         return best
 
@@ -141,6 +144,32 @@ class Search:
     def _limit(self, target: Target) -> float:
         pixels = self.pixels.shape[0] * self.pixels.shape[1]
         return target.size if target.size is not None else (target.bpp or 0) * pixels / 8
+
+    def _searched(self, row: int, lambda_: float) -> bytes | None:
+        """Return what the level's search finds; None where it is the descent and the pack has not what that needs."""
+        if self.level.needs_torch:
+            return self._file(row, self._optimised(row, lambda_))
+        if isinstance(self.model.entropy, ExactContext) and self.model.context_curvature is None:
+            return None
+        try:
+            return self._file(row, self.clock.laps("search", self._descended(row, lambda_)))
+        except NoGradientError:
+            return None
+
+    def _descended(self, row: int, lambda_: float) -> Iterator[tuple[Latent, Latent]]:
+        windows = Windows(self.pixels, self.model, row)
+        steps, done = self.level.descent * len(windows.grid), 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            if self.progress:
+                self.progress(done / steps)
+
+        for tile, (z, y) in enumerate(self._latents.at(row)):
+            found = Descent(self.model, row, lambda_, windows.of(tile)).best(z, y, self.level.descent, tick)
+            windows.keep(tile, z, found)
+            yield z, found
 
     def _optimised(self, row: int, lambda_: float) -> Iterator[tuple[Latent, Latent]]:
         with warnings.catch_warnings():

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from regcodec.codec.encoder import analyse, code_latents
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import Pixels, to_planes
-from regcodec.codec.stopwatch import Stopwatch
+from regcodec.codec.pixels import Pixels
 from regcodec.codec.transforms import Latent
 from regcodec.effort.levels import Level
 from regcodec.effort.search import Progress
+from regcodec.effort.windows import Windows
 from regcodec.optimize.annealing import anneal
 from regcodec.optimize.objective import Objective, Window
 from regcodec.optimize.proximal import proximal
@@ -45,10 +44,9 @@ class Optimizer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = _network(model).to(self.device)
         self.pixels, self.model, self.row, self.lambda_, self.level = pixels, model, row, lambda_, level
-        self.grid = model.grid(pixels.shape[1], pixels.shape[0])
+        self._windows = Windows(pixels, model, row)
         self._progress = progress
         self._done = 0
-        self._kept: dict[int, Latent] = {}
 
     def tiles(self, plain: Iterator[tuple[Latent, Latent]]) -> Iterator[tuple[Latent, Latent]]:
         """Yield z and y of each tile, made from those of the analysis transform."""
@@ -67,42 +65,18 @@ class Optimizer:
             polished = proximal(objective, *annealed, POLISH, noise, self._tick)
             v, u = min((v, u), polished, key=lambda latents: objective.rounded(*latents))
         better_y, better_z = (t.cpu().numpy() for t in objective.latents(v, u))
-        if len(self.grid) > 1:
-            self._kept[tile] = self._decoded(better_z, better_y)
+        self._windows.keep(tile, better_z, better_y)
         return better_z, better_y
 
     def _window(self, tile: int) -> Window:
-        """Return what the decoder's synthesis sees when it makes this tile."""
-        grid, step = self.grid, self.model.latent_stride
-        box, core = grid.window(tile, self.model.tiling.synthesis_halo), grid.core(tile)
-        around = np.zeros((self.model.entropy.channels[1], box.height // step, box.width // step), np.float32)
-        self._kept = {t: y_hat for t, y_hat in self._kept.items() if t >= tile - grid.across - 1}
-        for source in grid.meeting(box):
-            if source == tile:
-                continue
-            if source not in self._kept:
-                self._kept[source] = self._decoded(*analyse(self.pixels, self.model, source, self.row))
-            theirs = grid.core(source)
-            part = theirs.shared(box)
-            around[:, *part.slices(box, step)] = self._kept[source][:, *part.slices(theirs, step)]
-        rows, columns = box.slices(grid.picture)
-        planes = to_planes(self.pixels[rows, columns], step)
-        planes = np.pad(planes, [(0, 0), (0, 0), *((0, n - have) for n, have in zip(
-            (box.height, box.width), planes.shape[2:], strict=True))], mode="edge")  # fmt: skip
-        visible = np.zeros((1, 1, box.height, box.width), np.float32)
-        visible[:, :, : self.pixels.shape[0] - box.y, : self.pixels.shape[1] - box.x] = 1
+        window = self._windows.of(tile)
         return Window(
-            target=self._tensor(planes),
-            visible=self._tensor(visible),
-            around=self._tensor(around[None]),
-            core=core.slices(box, step),
+            target=self._tensor(window.target),
+            visible=self._tensor(window.visible),
+            around=self._tensor(window.around[None]),
+            core=window.core,
             grey=self.pixels.ndim == 2,
         )
-
-    def _decoded(self, z: Latent, y: Latent) -> Latent:
-        """Return y_hat of a tile's latents as the decoder will have it."""
-        symbols = code_latents(z, y, self.model, self.row, Stopwatch())
-        return self.model.y_hat(symbols[0], symbols[1], self.row)
 
     def _tensor(self, array: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -111,7 +85,7 @@ class Optimizer:
         self._done += 1
         if self._progress:
             each = self.level.proximal + 1 + (self.level.annealing + POLISH + 1 if self.level.annealing else 0)
-            self._progress(self._done / (each * len(self.grid)))
+            self._progress(self._done / (each * len(self._windows.grid)))
 
 
 def _network(model: Model) -> LatentCodec:

@@ -40,6 +40,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from regcodec.effort.descent import CAUTION, LEAST_CHANNEL, LEAST_PLACE, MOST_CAUTION, RELIEF, TOLERANCE
 from regcodec.optimize.objective import Objective, Quantizer, gaussian_bits, nearest, rounded
 from regcodec.optimize.walks import Part, one_pass, walk_of
 
@@ -51,15 +52,8 @@ HYPER_RATE = 0.0015
 """Steps of z per bit of the gradient, at first."""
 HYPER_ITERATIONS = 30
 """In more iterations than these z moves as far as in these."""
-TOLERANCE = 1.1
-"""A square goes back when R + lambda D, with those around it, is above its least by more than this factor."""
-CAUTION, MOST_CAUTION, RELIEF = 2.0, 4.0, 0.9
-"""Factors of a square's curvature after it went back, at most, and after it did not. A bound, since it is often others
-that made it worse, and no curvature helps."""
 PROBES = 2
 """Backward passes for the curvature."""
-LEAST_PLACE = 0.05
-"""Least curvature of a place, in that of a mean place."""
 
 
 def proximal(
@@ -264,7 +258,7 @@ def _separable(energy: Tensor) -> Tensor:
     """Return the mean of every element's channel times that of its place, in that of a mean place."""
     channel = energy.mean((2, 3), keepdim=True)
     # a channel or a place that nothing depends on would have a target anywhere
-    channel = torch.maximum(channel, channel.mean() * 1e-3 + torch.finfo(channel.dtype).tiny)
+    channel = torch.maximum(channel, channel.mean() * LEAST_CHANNEL + torch.finfo(channel.dtype).tiny)
     return channel * (energy / channel).mean(1, keepdim=True).clamp(min=LEAST_PLACE)
 
 

@@ -48,6 +48,7 @@ from regcodec.training.quantize import (
 from regcodec.training.rates import GAIN_BITS, integer_steps, rate_grid
 from regcodec.training.restore import bottleneck_member
 from regcodec.training.rounding import rounded_transforms
+from regcodec.training.sensitivity import context_curvature
 from regcodec.training.tables import bottleneck_tables, gaussian_tables, measured_tables, scale_thresholds
 
 LARGEST_COST = 0.01
@@ -110,6 +111,8 @@ def export_network(
     codec_pack = pack_of(network, images, target.stem, fine=fine)
     check = prove(network, Model.from_pack(codec_pack), images)
     manifest = _manifest(origin, check)
+    if isinstance(network, ResContext):
+        manifest["context_curvature"] = context_curvature(network, images)
     write_atomically(target, pack_bytes(codec_pack.members, manifest))
     console.print(
         f"{target}: pack {codec_pack.id}, {target.stat().st_size / 1e6:.2f} MB, "
