@@ -62,8 +62,10 @@ def read_picture(
         raise RegcodecError("not an image that this program can read.") from error
     except Image.DecompressionBombError as error:
         raise LimitError(f"the image is too large ({error}).") from error
-    except (OSError, ValueError, SyntaxError, IndexError, TypeError, OverflowError, RuntimeError) as error:
-        raise RegcodecError(f"the image is damaged ({error}).") from error
+    except (RegcodecError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever comes to hand
+        raise RegcodecError(f"the image is damaged ({str(error) or type(error).__name__}).") from error
 
 
 def picture_of(
