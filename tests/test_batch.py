@@ -303,6 +303,48 @@ def test_a_terminal_neither_gives_nor_gets_bytes(tree: Path) -> None:
         assert sentence in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (
+            "encode a.png -o - --model tiny >&-",
+            "standard output is closed. Name a file with -o, or pipe the output on.",
+        ),
+        ("encode - -o x.rgc --model tiny <&-", "standard input is closed. Name a file, or pipe one in."),
+    ],
+)
+def test_a_closed_stream_is_one_sentence(tree: Path, script: str, sentence: str) -> None:
+    done = shell(f"regcodec {script}", tree)
+    assert (done.returncode, done.stderr.decode()) == (2, f"Error: {sentence}\n")
+
+
+@pytest.mark.parametrize("lost", ["2>/dev/full", "2>&-", "2> >(exec true)"])
+def test_messages_that_nobody_gets_change_nothing(tree: Path, lost: str) -> None:
+    done = shell(f"regcodec encode a.png b.JPG none.png deep/*.png --model tiny {lost}", tree)
+    assert done.returncode == 1
+    assert {"a.rgc", "b.rgc", "deep/c d.rgc"} <= files(tree)
+    assert shell(f"regcodec encode a.png --nonsense {lost}", tree).returncode == 2
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_on_a_full_device_is_one_sentence(tree: Path, option: str) -> None:
+    done = shell(f"regcodec {option} >/dev/full", tree)
+    assert (done.returncode, done.stderr) == (1, b"Error: standard output: No space left on device.\n")
+
+
+@pytest.mark.parametrize("signal_", [KeyboardInterrupt, SystemExit])
+def test_a_signal_while_a_library_is_loaded_ends_the_batch(
+    run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch, signal_: type[BaseException]
+) -> None:
+    """Libraries turn it into an ImportError."""
+
+    def read(data: bytes, **_options: Any) -> Picture:
+        raise ImportError("initialization failed") from signal_()
+
+    monkeypatch.setattr("regcodec.codec.reading.read_picture", read)
+    assert "unexpected" not in run("encode", "-r", tree, *TINY).stderr
+
+
 def test_a_bar_on_a_terminal_and_lines_elsewhere(tree: Path) -> None:
     terminal, other = pty.openpty()
     words = [*COMMAND, "encode", "a.png", "b.JPG", *TINY]

@@ -144,6 +144,8 @@ def _attempt(work: Work, job: Job) -> Outcome:
     except MemoryError:
         return Failure(job.source, f"{job.source}: not enough memory.", 1)
     except Exception as error:  # a fault of this program or of a library: the other files are not to pay for it
+        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+            raise error.__cause__ from None  # a signal while a library was loaded, in that library's words
         return Failure(job.source, f"{job.source}: unexpected {type(error).__name__}: {error}.", 1)
 
 
