@@ -221,6 +221,33 @@ def test_an_existing_output_is_left_alone_without_force(
     assert target.read_bytes() != b"precious"
 
 
+def test_a_replaced_file_keeps_its_permissions(run: Run, picture: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.rgc"
+    target.write_bytes(b"private")
+    for mode in (0o600, 0o444):
+        target.chmod(mode)
+        assert run("encode", picture, "-o", target, "--model", "tiny", "--force").exit_code == 0
+        assert (target.stat().st_mode & 0o777, target.read_bytes()[1:4]) == (mode, b"RGC")
+
+
+def test_a_link_stays_a_link_and_is_followed_with_force_alone(run: Run, picture: Path, tmp_path: Path) -> None:
+    link, real = tmp_path / "link.rgc", tmp_path / "below" / "real.rgc"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    call = ["encode", picture, "-o", link, "--model", "tiny"]
+    for before in (None, b"precious"):
+        if before:
+            real.write_bytes(before)
+        refused = run(*call)
+        assert (refused.exit_code, "exists already. Pass --force to replace it" in refused.stderr) == (2, True)
+        assert (real.read_bytes() if before else names(real.parent)) == (before or set())
+        assert run(*call, "--force").exit_code == 0
+        assert link.is_symlink()
+        assert real.read_bytes().startswith(b"\x89RGC")
+        assert names(real.parent) == {"real.rgc"}
+        real.unlink()
+
+
 def test_a_device_takes_an_output_without_force_and_stays_a_device(run: Run, picture: Path) -> None:
     device = Path("/dev/null")
     assert run("encode", picture, "-o", device, "--model", "tiny").exit_code == 0
