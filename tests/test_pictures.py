@@ -281,6 +281,17 @@ def test_a_tiff_with_a_tag_of_an_odd_type_is_read() -> None:
     assert 0x0128 not in tags
 
 
+def test_exif_that_a_png_has_as_text_is_kept() -> None:
+    """ImageMagick and others wrote it so before PNG had a chunk for it."""
+    from PIL.PngImagePlugin import PngInfo
+
+    digits = (b"Exif\0\0" + exif_bytes(6)).hex()
+    for text, kept in ((digits, exif_bytes(6)), (digits[:-1] + "?", None)):
+        told = PngInfo()
+        told.add_text("Raw profile type exif", f"\nexif\n{len(digits) // 2:8}\n{text[:72]}\n{text[72:]}\n", zip=True)
+        assert read_picture(saved(colour(), "PNG", pnginfo=told)).exif == kept
+
+
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_stripped_exif_leaves_the_picture_upright(turn: int) -> None:
     from PIL import ImageOps
