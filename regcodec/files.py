@@ -27,6 +27,17 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise UsageError(f"{path}: the directory {path.parent} does not exist. Create it first.")
 
 
+def is_ordinary(path: Path) -> bool:
+    """Return False for a directory, a pipe or a device, which a walk passes over: their reading may never end.
+
+    True for what cannot be looked at: its reading says why.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix); move it there on success, remove it on any failure.

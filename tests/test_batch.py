@@ -183,6 +183,12 @@ def test_a_folder_that_cannot_be_read_fails_beside_the_others(
     assert result.stderr.endswith("3 done, 0 skipped, 1 failed\n")
 
 
+def test_a_walk_passes_over_pipes(run: Callable[..., Result], tree: Path) -> None:
+    os.mkfifo(tree / "pipe.png")
+    result = run("encode", "-r", tree, *TINY)
+    assert (result.exit_code, result.stderr.endswith("4 done, 0 skipped, 0 failed\n")) == (0, True)
+
+
 def test_an_input_is_never_its_own_output_however_it_is_written(run: Callable[..., Result], tree: Path) -> None:
     photo = tree / "photo"
     photo.write_bytes((tree / "a.png").read_bytes())
@@ -226,6 +232,7 @@ def test_two_inputs_never_share_an_output(run: Callable[..., Result], tree: Path
         (("TREE/a.png", "TREE/b.JPG", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
         (("TREE", "-r", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
         (("TREE/a.png", "-"), "-, standard input, is an input on its own."),
+        (("-", "--out-dir", "y"), "--out-dir is for files; what comes of standard input goes to -o or to standard output."),
         (("TREE",), "is a directory. Pass -r to take the files in it."),
         (("TREE/a.png", "-o", "x.rgc", "--out-dir", "y"), "-o and --out-dir say the same thing twice: give one."),
         (("TREE/a.png", "--force", "--skip-existing"), "--force and --skip-existing contradict each other: give one."),

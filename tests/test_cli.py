@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,6 +140,34 @@ def test_verify_and_info_read_standard_input(command: str, coded: Path) -> None:
     assert {"verify": "-: whole, 400 symbols", "info": "picture   70x50, RGB"}[command] in result.output
     damaged = CliRunner().invoke(main, [command, "-"], input=b"GIF89a")
     assert (damaged.exit_code, damaged.stderr) == (3, "Error: -: not an .rgc file.\n")
+
+
+def test_info_reads_a_pipe(coded: Path) -> None:
+    words = f"{sys.executable} -m regcodec info"
+    for file, code, said in ((coded, 0, "picture   70x50, RGB\n"), (PACK, 3, "not an .rgc file.\n")):
+        done = subprocess.run(["bash", "-c", f"{words} <(cat {file})"], capture_output=True, text=True, check=False)
+        assert (done.returncode, said in done.stdout + done.stderr) == (code, True)
+
+
+def test_models_goes_on_after_a_pack_that_may_not_be_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.rgm", "b.rgm"):
+        (tmp_path / name).write_bytes(PACK.read_bytes())
+    monkeypatch.setattr("regcodec.codec.library.pack_folders", lambda: [tmp_path])
+    opened = Path.open
+
+    def shut(self: Path, *how: str) -> Any:
+        if self.name == "a.rgm":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *how)
+
+    monkeypatch.setattr(Path, "open", shut)
+    told = [json.loads(line) for line in run("models", "--json").stdout.splitlines()]
+    assert [(facts["pack"], facts.get("error")) for facts in told] == [
+        ("a", f"{tmp_path}/a.rgm: Permission denied."),
+        ("b", None),
+    ]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from regcodec.cli.streams import STANDARD
 from regcodec.errors import RegcodecError, UsageError
+from regcodec.files import is_ordinary
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def _refuse_mixtures(inputs: Collection[Path], places: Places) -> None:
         raise UsageError("-o names one output; for several inputs pass --out-dir.")
     if several and STANDARD in inputs:
         raise UsageError("-, standard input, is an input on its own.")
+    if STANDARD in inputs and places.out_dir is not None:
+        raise UsageError("--out-dir is for files; what comes of standard input goes to -o or to standard output.")
     if places.output is not None and places.out_dir is not None:
         raise UsageError("-o and --out-dir say the same thing twice: give one.")
 
@@ -133,7 +136,7 @@ def _sources(named: Path, recursive: bool, wanted: Callable[[], Collection[str]]
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
-                if path.suffix.lower() in suffixes and not name.startswith("."):
+                if path.suffix.lower() in suffixes and not name.startswith(".") and is_ordinary(path):
                     yield path, path.relative_to(named)
         yield from (Failure.of(Path(error.filename), error) for error in unread)
     elif named.exists():
