@@ -232,7 +232,10 @@ def test_two_inputs_never_share_an_output(run: Callable[..., Result], tree: Path
         (("TREE/a.png", "TREE/b.JPG", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
         (("TREE", "-r", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
         (("TREE/a.png", "-"), "-, standard input, is an input on its own."),
-        (("-", "--out-dir", "y"), "--out-dir is for files; what comes of standard input goes to -o or to standard output."),
+        (
+            ("-", "--out-dir", "y"),
+            "--out-dir is for files; what comes of standard input goes to -o or to standard output.",
+        ),
         (("TREE",), "is a directory. Pass -r to take the files in it."),
         (("TREE/a.png", "-o", "x.rgc", "--out-dir", "y"), "-o and --out-dir say the same thing twice: give one."),
         (("TREE/a.png", "--force", "--skip-existing"), "--force and --skip-existing contradict each other: give one."),
