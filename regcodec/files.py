@@ -42,9 +42,8 @@ def is_ordinary(path: Path) -> bool:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix); move it there on success, remove it on any failure.
 
-    A link stays one: what it points to is replaced. The permissions of a replaced file are those of the new one, which
-    nobody else may read before. An `OSError` names `path`, whatever it was about: the temporary name means nothing to
-    the user.
+    A link stays one: what it points to is replaced. A replaced file hands its permissions on; before, the new one is
+    its owner's alone. An `OSError` names `path`, whatever it was about: the temporary name means nothing to the user.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{os.urandom(8).hex()}{path.suffix}")

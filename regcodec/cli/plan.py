@@ -138,7 +138,7 @@ def _sources(named: Path, recursive: bool, wanted: Callable[[], Collection[str]]
                 path = Path(folder, name)
                 if path.suffix.lower() in suffixes and not name.startswith(".") and is_ordinary(path):
                     yield path, path.relative_to(named)
-        yield from (Failure.of(Path(error.filename), error) for error in unread)
+        yield from (Failure.of(Path(error.filename or named), error) for error in unread)
     elif named.exists():
         yield named, Path(named.name)
     else:
