@@ -45,8 +45,8 @@ class RgcImageFile(ImageFile.ImageFile):
     def load(self) -> Any:
         """Decode the pixels, once."""
         if self._coded:
-            coded, self._coded = self._coded, b""
-            self.im = import_module("regcodec.api").decode(coded).im
+            self.im = import_module("regcodec.api").decode(self._coded).im
+            self._coded = b""
         return super().load()
 
 
@@ -66,7 +66,10 @@ def _save(image: Image.Image, target: IO[bytes], filename: str | bytes) -> None:
     given: dict[str, Any] = getattr(image, "encoderinfo", {})
     replaced = {name: given[name] for name in _METADATA if name in given}
     if replaced:
-        image = image.copy()
+        exif = import_module("regcodec.codec.reading").exif_of(image)
+        image = image.copy()  # which has not the directory of a TIFF any more
+        if exif is not None:
+            image.info["exif"] = exif
         image.info.update({n: v.tobytes() if isinstance(v, Image.Exif) else v for n, v in replaced.items()})
     options = {name: given[name] for name in _OPTIONS if name in given}
     target.write(import_module("regcodec.api").encode(image, **options))

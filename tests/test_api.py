@@ -14,7 +14,7 @@ from PIL import Image
 
 import regcodec
 from regcodec.codec.library import DEFAULT
-from regcodec.errors import DamagedFileError, RegcodecError, UsageError
+from regcodec.errors import DamagedFileError, PackNotFoundError, RegcodecError, UsageError
 from tests.images import render
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -113,6 +113,28 @@ def test_a_failed_save_leaves_no_file() -> None:
     with pytest.raises(UsageError):
         Image.open("photo.png").save("photo.rgc", quality=77)
     assert not Path("photo.rgc").exists()
+
+
+def test_a_tiff_keeps_its_exif_when_other_metadata_is_replaced() -> None:
+    tags = Image.Exif()
+    tags[0x010E] = "a shore"
+    Image.open("photo.png").save("photo.tif", exif=tags)
+    for replaced, kept in (({"xmp": b"<x/>"}, {0x010E: "a shore"}), ({"xmp": b"<x/>", "exif": b""}, {})):
+        Image.open("photo.tif").save("photo.rgc", **replaced)
+        with Image.open("photo.rgc") as image:
+            assert dict(image.getexif()) == kept
+            assert image.info["xmp"] == b"<x/>"
+
+
+def test_loading_fails_for_the_same_reason_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.open("photo.png").save("photo.rgc")
+    image = Image.open("photo.rgc")
+    with monkeypatch.context() as without:
+        without.setattr("regcodec.codec.library.pack_folders", list)
+        for _ in range(2):
+            with pytest.raises(PackNotFoundError):
+                image.load()
+    assert image.tobytes() == regcodec.decode("photo.rgc").tobytes()
 
 
 def test_names_that_do_not_exist_are_attribute_errors() -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -19,6 +20,8 @@ from PIL import Image
 
 from regcodec.cli.main import main
 from regcodec.cli.plan import Failure, Job, Places, plan
+from regcodec.codec.picture import Picture
+from regcodec.codec.reading import read_picture
 from tests.images import render
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -126,6 +129,77 @@ def test_an_unreadable_input_is_one_sentence(run: Callable[..., Result], tree: P
     assert (result.exit_code, result.stderr) == (1, f"Error: {tree}/a.png: Permission denied.\n")
 
 
+@pytest.mark.parametrize("command", ["encode", "decode", "verify"])
+def test_an_input_without_permission_waits_for_its_turn_and_fails_alone(
+    run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Root may read everything: what is asked of the system is answered for it."""
+    monkeypatch.setattr("os.access", lambda *_: False)
+    result = run(command, tree / "notes.txt", tree / "none.png")
+    assert (result.exit_code, "Usage:" in result.stderr) == (1, False)
+    assert result.stderr.endswith("0 done, 0 skipped, 2 failed\n")
+
+
+def test_what_nobody_expected_ends_one_file_and_not_the_batch(
+    run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = (tree / "a.png").read_bytes()
+
+    def read(data: bytes, **options: Any) -> Picture:
+        return read_picture(data, **options) if data != bad else 1 // 0
+
+    monkeypatch.setattr("regcodec.codec.reading.read_picture", read)
+    result = run("encode", "-r", tree, *TINY)
+    assert result.exit_code == 1
+    assert f"Error: {tree}/a.png: unexpected ZeroDivisionError: integer division or modulo by zero.\n" in result.stderr
+    assert result.stderr.endswith("3 done, 0 skipped, 1 failed\n")
+
+
+@pytest.mark.parametrize("command", ["encode", "verify"])
+def test_a_name_that_is_too_long_fails_alone(run: Callable[..., Result], tree: Path, command: str) -> None:
+    name = "a" * 300 + ".png"
+    result = run(command, tree / name, tree / "none.png")
+    assert result.exit_code == 1
+    assert f"Error: {tree}/{name}: File name too long.\n" in result.stderr
+    assert result.stderr.endswith("0 done, 0 skipped, 2 failed\n")
+
+
+@pytest.mark.parametrize("command", ["encode", "verify"])
+def test_a_folder_that_cannot_be_read_fails_beside_the_others(
+    run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    assert run("encode", "-r", tree, "--quiet", *TINY).exit_code == 0
+    listed = os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if os.fspath(path).endswith("er"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    result = run(command, "-r", tree, *TINY, *(["--force"] if command == "encode" else []))
+    assert result.exit_code == 1
+    assert f"Error: {tree}/deep/er: Permission denied.\n" in result.stderr
+    assert result.stderr.endswith("3 done, 0 skipped, 1 failed\n")
+
+
+def test_a_walk_passes_over_pipes(run: Callable[..., Result], tree: Path) -> None:
+    os.mkfifo(tree / "pipe.png")
+    result = run("encode", "-r", tree, *TINY)
+    assert (result.exit_code, result.stderr.endswith("4 done, 0 skipped, 0 failed\n")) == (0, True)
+
+
+def test_an_input_is_never_its_own_output_however_it_is_written(run: Callable[..., Result], tree: Path) -> None:
+    photo = tree / "photo"
+    photo.write_bytes((tree / "a.png").read_bytes())
+    (tree / "link").symlink_to(photo)
+    for target in (tree / "deep" / ".." / "photo", tree / "link"):
+        result = run("encode", photo, "-o", target, "--force", *TINY)
+        sentence = f"Error: {photo}: is the output, too. Name another output with -o.\n"
+        assert (result.exit_code, result.stderr) == (2, sentence)
+        assert photo.read_bytes() == (tree / "a.png").read_bytes()
+
+
 def test_skip_existing_leaves_finished_files_alone(run: Callable[..., Result], tree: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.rgc").write_bytes(b"mine")
@@ -158,6 +232,10 @@ def test_two_inputs_never_share_an_output(run: Callable[..., Result], tree: Path
         (("TREE/a.png", "TREE/b.JPG", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
         (("TREE", "-r", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
         (("TREE/a.png", "-"), "-, standard input, is an input on its own."),
+        (
+            ("-", "--out-dir", "y"),
+            "--out-dir is for files; what comes of standard input goes to -o or to standard output.",
+        ),
         (("TREE",), "is a directory. Pass -r to take the files in it."),
         (("TREE/a.png", "-o", "x.rgc", "--out-dir", "y"), "-o and --out-dir say the same thing twice: give one."),
         (("TREE/a.png", "--force", "--skip-existing"), "--force and --skip-existing contradict each other: give one."),
@@ -233,6 +311,48 @@ def test_a_terminal_neither_gives_nor_gets_bytes(tree: Path) -> None:
         os.close(terminal)
         assert done.returncode == 2
         assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (
+            "encode a.png -o - --model tiny >&-",
+            "standard output is closed. Name a file with -o, or pipe the output on.",
+        ),
+        ("encode - -o x.rgc --model tiny <&-", "standard input is closed. Name a file, or pipe one in."),
+    ],
+)
+def test_a_closed_stream_is_one_sentence(tree: Path, script: str, sentence: str) -> None:
+    done = shell(f"regcodec {script}", tree)
+    assert (done.returncode, done.stderr.decode()) == (2, f"Error: {sentence}\n")
+
+
+@pytest.mark.parametrize("lost", ["2>/dev/full", "2>&-", "2> >(exec true)"])
+def test_messages_that_nobody_gets_change_nothing(tree: Path, lost: str) -> None:
+    done = shell(f"regcodec encode a.png b.JPG none.png deep/*.png --model tiny {lost}", tree)
+    assert done.returncode == 1
+    assert {"a.rgc", "b.rgc", "deep/c d.rgc"} <= files(tree)
+    assert shell(f"regcodec encode a.png --nonsense {lost}", tree).returncode == 2
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_on_a_full_device_is_one_sentence(tree: Path, option: str) -> None:
+    done = shell(f"regcodec {option} >/dev/full", tree)
+    assert (done.returncode, done.stderr) == (1, b"Error: standard output: No space left on device.\n")
+
+
+@pytest.mark.parametrize("signal_", [KeyboardInterrupt, SystemExit])
+def test_a_signal_while_a_library_is_loaded_ends_the_batch(
+    run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch, signal_: type[BaseException]
+) -> None:
+    """Libraries turn it into an ImportError."""
+
+    def read(data: bytes, **_options: Any) -> Picture:
+        raise ImportError("initialization failed") from signal_()
+
+    monkeypatch.setattr("regcodec.codec.reading.read_picture", read)
+    assert "unexpected" not in run("encode", "-r", tree, *TINY).stderr
 
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(tree: Path) -> None:

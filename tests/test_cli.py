@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,6 +142,34 @@ def test_verify_and_info_read_standard_input(command: str, coded: Path) -> None:
     assert (damaged.exit_code, damaged.stderr) == (3, "Error: -: not an .rgc file.\n")
 
 
+def test_info_reads_a_pipe(coded: Path) -> None:
+    words = f"{sys.executable} -m regcodec info"
+    for file, code, said in ((coded, 0, "picture   70x50, RGB\n"), (PACK, 3, "not an .rgc file.\n")):
+        done = subprocess.run(["bash", "-c", f"{words} <(cat {file})"], capture_output=True, text=True, check=False)
+        assert (done.returncode, said in done.stdout + done.stderr) == (code, True)
+
+
+def test_models_goes_on_after_a_pack_that_may_not_be_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.rgm", "b.rgm"):
+        (tmp_path / name).write_bytes(PACK.read_bytes())
+    monkeypatch.setattr("regcodec.codec.library.pack_folders", lambda: [tmp_path])
+    opened = Path.open
+
+    def shut(self: Path, *how: str) -> Any:
+        if self.name == "a.rgm":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *how)
+
+    monkeypatch.setattr(Path, "open", shut)
+    told = [json.loads(line) for line in run("models", "--json").stdout.splitlines()]
+    assert [(facts["pack"], facts.get("error")) for facts in told] == [
+        ("a", f"{tmp_path}/a.rgm: Permission denied."),
+        ("b", None),
+    ]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_verify_goes_on_after_a_damaged_file_and_says_how_many(
     run: Run, coded: Path, tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
@@ -219,6 +248,33 @@ def test_an_existing_output_is_left_alone_without_force(
     assert target.read_bytes() == b"precious"
     assert run(*call, "--force").exit_code == 0
     assert target.read_bytes() != b"precious"
+
+
+def test_a_replaced_file_keeps_its_permissions(run: Run, picture: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.rgc"
+    target.write_bytes(b"private")
+    for mode in (0o600, 0o444):
+        target.chmod(mode)
+        assert run("encode", picture, "-o", target, "--model", "tiny", "--force").exit_code == 0
+        assert (target.stat().st_mode & 0o777, target.read_bytes()[1:4]) == (mode, b"RGC")
+
+
+def test_a_link_stays_a_link_and_is_followed_with_force_alone(run: Run, picture: Path, tmp_path: Path) -> None:
+    link, real = tmp_path / "link.rgc", tmp_path / "below" / "real.rgc"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    call = ["encode", picture, "-o", link, "--model", "tiny"]
+    for before in (None, b"precious"):
+        if before:
+            real.write_bytes(before)
+        refused = run(*call)
+        assert (refused.exit_code, "exists already. Pass --force to replace it" in refused.stderr) == (2, True)
+        assert (real.read_bytes() if before else names(real.parent)) == (before or set())
+        assert run(*call, "--force").exit_code == 0
+        assert link.is_symlink()
+        assert real.read_bytes().startswith(b"\x89RGC")
+        assert names(real.parent) == {"real.rgc"}
+        real.unlink()
 
 
 def test_a_device_takes_an_output_without_force_and_stays_a_device(run: Run, picture: Path) -> None:

@@ -139,6 +139,11 @@ def test_standard_output_on_a_full_device_is_one_sentence(pictures: Path) -> Non
     assert done.stderr == "Error: standard output: No space left on device.\n"
 
 
+def test_a_full_device_is_named_and_not_the_input(pictures: Path) -> None:
+    done = regcodec("encode", pictures / "00.png", "-o", "/dev/full", "--model", "tiny")
+    assert (done.returncode, done.stderr) == (1, "Error: /dev/full: No space left on device.\n")
+
+
 def test_a_limit_on_file_sizes_is_one_sentence(pictures: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from regcodec.codec.library import find_twin
+from regcodec.codec.library import find_pack, find_pack_by_id, find_twin
 from regcodec.errors import PackNotFoundError
 
 
@@ -22,6 +23,16 @@ def test_a_twin_is_found_among_the_packs_at_hand(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("REGCODEC_MODELS", str(tmp_path))
     (tmp_path / "mine-vanilla.rgm").touch()
     assert find_twin(Path("elsewhere/mine.rgm")) == tmp_path / "mine-vanilla.rgm"
+
+
+def test_a_pipe_is_no_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does looking for one wait for somebody to write into it."""
+    monkeypatch.setenv("REGCODEC_MODELS", str(tmp_path))
+    os.mkfifo(tmp_path / "a.rgm")
+    with pytest.raises(PackNotFoundError):
+        find_pack("a")
+    with pytest.raises(PackNotFoundError):
+        find_pack_by_id("0" * 16)
 
 
 @pytest.mark.parametrize(

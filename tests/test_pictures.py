@@ -22,7 +22,7 @@ from regcodec.codec import alpha as alpha_module
 from regcodec.codec.alpha import METHODS, read_alpha, smooth_hidden, write_alpha
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.depth import bits_a_sample
-from regcodec.codec.metadata import LARGEST_BLOB, orientation
+from regcodec.codec.metadata import LARGEST_BLOB, load_exif, orientation
 from regcodec.codec.model import Model
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
 from regcodec.codec.reading import image_suffixes, picture_of, read_picture
@@ -252,6 +252,46 @@ def test_a_tiff_keeps_what_describes_the_picture_and_not_the_old_file(model: Mod
     assert (picture.width, picture.height, orientation(picture.exif)) == (HEIGHT, WIDTH, 1)
 
 
+def odd_exif() -> bytes:
+    """Return Exif with ResolutionUnit and GPSVersionID as text, which are numbers elsewhere, beside plain tags."""
+
+    def directory(*entries: tuple[int, int, int, bytes]) -> bytes:
+        rows = (struct.pack("<HHL4s", *entry) for entry in entries)
+        return struct.pack("<H", len(entries)) + b"".join(rows) + bytes(4)
+
+    main = directory((0x010F, 2, 3, b"me"), (0x0128, 2, 2, b"2"), (0x8825, 4, 1, struct.pack("<L", 50)))
+    return b"II*\0\x08\0\0\0" + main + directory((0, 2, 4, b"2.2"), (1, 2, 2, b"N"))
+
+
+def test_a_tag_of_an_odd_type_costs_a_tiff_that_tag_alone() -> None:
+    picture = read_picture(saved(colour(), "JPEG", exif=b"Exif\0\0" + odd_exif()))
+    assert picture.exif == odd_exif()
+    with Image.open(io.BytesIO(write_picture(picture, FORMATS["tiff"]))) as image:
+        assert image.getexif()[0x010F] == "me"
+        assert 0x0128 not in image.getexif()
+        assert image.getexif().get_ifd(0x8825) == {1: "N"}
+
+
+def test_a_tiff_with_a_tag_of_an_odd_type_is_read() -> None:
+    data = saved(colour(), "TIFF", exif=b"Exif\0\0" + exif_bytes(1), resolution_unit=2)
+    unit = struct.pack("<HH", 0x0128, 3)
+    assert data.count(unit) == 1
+    tags = load_exif(read_picture(data.replace(unit, struct.pack("<HH", 0x0128, 2))).exif)
+    assert tags[0x010F] == "maker"
+    assert 0x0128 not in tags
+
+
+def test_exif_that_a_png_has_as_text_is_kept() -> None:
+    """ImageMagick and others wrote it so before PNG had a chunk for it."""
+    from PIL.PngImagePlugin import PngInfo
+
+    digits = (b"Exif\0\0" + exif_bytes(6)).hex()
+    for text, kept in ((digits, exif_bytes(6)), (digits[:-1] + "?", None)):
+        told = PngInfo()
+        told.add_text("Raw profile type exif", f"\nexif\n{len(digits) // 2:8}\n{text[:72]}\n{text[72:]}\n", zip=True)
+        assert read_picture(saved(colour(), "PNG", pnginfo=told)).exif == kept
+
+
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_stripped_exif_leaves_the_picture_upright(turn: int) -> None:
     from PIL import ImageOps
@@ -344,6 +384,13 @@ def test_depth_8_rounds_grey_levels() -> None:
     np.testing.assert_array_equal(levels, [[0, 51, 102], [153, 204, 255]])
 
 
+def spider_of_no_stack() -> bytes:
+    """Return a SPIDER file with a number in a stack that it has not, which Pillow meets with an AttributeError."""
+    data = bytearray(saved(colour().convert("F"), "SPIDER"))
+    data[104:108] = struct.pack("f", 1)
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
@@ -352,6 +399,7 @@ def test_depth_8_rounds_grey_levels() -> None:
         (lambda: saved(colour(), "TIFF", save_all=True, append_images=[colour()]), "several pages"),
         (lambda: saved(colour().convert("F"), "TIFF"), "floating-point"),
         (lambda: saved(colour(), "PNG")[:300], "damaged"),
+        (spider_of_no_stack, "damaged"),
         (lambda: b"hello", "not an image"),
         (lambda: b"\x89RGC\r\n\x1a\n", "already"),
     ],

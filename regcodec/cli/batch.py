@@ -139,13 +139,14 @@ def _attempt(work: Work, job: Job) -> Outcome:
     """Do a job; a failure is a value, so that others go on."""
     try:
         return work(job)
-    except RegcodecError as error:
+    except (RegcodecError, OSError) as error:
         return Failure.of(job.source, error)
-    except OSError as error:
-        named = error.filename or job.source
-        return Failure(job.source, f"{named}: {error.strerror or error}.", 1)
     except MemoryError:
         return Failure(job.source, f"{job.source}: not enough memory.", 1)
+    except Exception as error:  # a fault of this program or of a library: the other files are not to pay for it
+        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+            raise error.__cause__ from None  # a signal while a library was loaded, in that library's words
+        return Failure(job.source, f"{job.source}: unexpected {type(error).__name__}: {error}.", 1)
 
 
 def _attempt_in_worker(work: Work, job: Job) -> Outcome:

@@ -14,7 +14,7 @@ from regcodec.cli.batch import Success, run_batch
 from regcodec.cli.plan import Job, plan
 from regcodec.cli.several import OUTPUT, Several, batch_options
 from regcodec.cli.streams import STANDARD, read_bytes, write_bytes
-from regcodec.cli.threads import model_option
+from regcodec.cli.threads import INPUT, model_option
 from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import UsageError, naming
 
@@ -33,7 +33,7 @@ class Decoding:
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=INPUT)
 @click.option(
     "-o",
     "--output",

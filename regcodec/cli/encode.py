@@ -19,7 +19,7 @@ from regcodec.cli.plan import Job, plan
 from regcodec.cli.several import OUTPUT, Several, batch_options
 from regcodec.cli.sizes import SIZE
 from regcodec.cli.streams import read_bytes, write_bytes
-from regcodec.cli.threads import model_option
+from regcodec.cli.threads import INPUT, model_option
 from regcodec.config import DEFAULT_QUALITY
 from regcodec.errors import UsageError, naming
 
@@ -43,7 +43,7 @@ class Encoding:
 
 
 @click.command()
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=INPUT)
 @click.option(
     "-o",
     "--output",

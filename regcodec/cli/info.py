@@ -36,6 +36,8 @@ def info(file: str, as_json: bool) -> None:
 def _is_rgc(path: Path) -> bool:
     from regcodec.bitstream.container import MAGIC
 
+    if path.is_fifo():
+        return True  # read once, and only the file of a picture makes sense there
     if not path.is_file():
         return False
     with path.open("rb") as opened:

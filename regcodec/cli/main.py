@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Any
 
 import click
 
+from regcodec.cli.streams import let_messages_be_lost
 from regcodec.cli.version import show_version
 from regcodec.errors import RegcodecError
 
@@ -83,4 +85,9 @@ def main() -> None:
 def run(prog_name: str | None = None) -> None:
     """Run `main` as this process, which ends without a last search for cycles in all that modules and a pack made."""
     atexit.register(gc.freeze)
-    main(prog_name=prog_name)
+    let_messages_be_lost()
+    try:
+        main(prog_name=prog_name)
+    except OSError as error:  # of the help or the version, which come before any command
+        click.echo(f"Error: standard output: {error.strerror or error}.", err=True)
+        sys.exit(RegcodecError.exit_code)

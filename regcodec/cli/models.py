@@ -37,9 +37,10 @@ def _said(path: Path, *, default: bool, as_json: bool) -> str:
     try:
         facts = {**pack_facts(path), "default": default}
         lines = list(card(facts))
-    except RegcodecError as error:
-        facts = {"pack": path.stem, "file": str(path), "error": str(error), "default": default}
-        lines = [_title(facts), f"    {error}"]
+    except (RegcodecError, OSError) as error:
+        said = f"{path}: {error.strerror}." if isinstance(error, OSError) else str(error)
+        facts = {"pack": path.stem, "file": str(path), "error": said, "default": default}
+        lines = [_title(facts), f"    {said}"]
     return json.dumps(facts) if as_json else "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from regcodec.cli.streams import STANDARD
 from regcodec.errors import RegcodecError, UsageError
+from regcodec.files import is_ordinary
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Failure:
     exit_code: int
 
     @classmethod
-    def of(cls, source: Path, error: RegcodecError) -> Failure:
+    def of(cls, source: Path, error: RegcodecError | OSError) -> Failure:
+        if isinstance(error, OSError):
+            return cls(source, f"{error.filename or source}: {error.strerror or error}.", RegcodecError.exit_code)
         return cls(source, str(error), error.exit_code)
 
 
@@ -64,16 +67,15 @@ def plan(
     planned: list[Job | Failure] = []
     taken: dict[Path, Path] = {}
     for named in inputs:
-        try:
-            found = list(_sources(named, recursive, wanted))
-        except RegcodecError as error:
-            planned.append(Failure.of(named, error))
-            continue
-        for source, below in found:
+        for found in _found(named, recursive, wanted):
+            if isinstance(found, Failure):
+                planned.append(found)
+                continue
+            source, below = found
             target = places.target(source, below)
             if target in taken:
                 planned.append(Failure(source, f"{source}: its output {target} is that of {taken[target]} already.", 2))
-            elif target == source != STANDARD:
+            elif source != STANDARD and _same(source, target):
                 same = "is the output, too" if places.output else "has the output's suffix already"
                 planned.append(Failure(source, f"{source}: {same}. Name another output with -o.", 2))
             else:
@@ -87,39 +89,56 @@ def inputs_of(
 ) -> list[Job | Failure]:
     """Return a job or a failure for every input of a command that makes no files: what it says is about the input."""
     _refuse_mixtures(inputs, Places(output=None, out_dir=None, suffix=""))
-    planned: list[Job | Failure] = []
-    for named in inputs:
-        try:
-            planned += [Job(source, source) for source, _ in _sources(named, recursive, wanted)]
-        except RegcodecError as error:
-            planned.append(Failure.of(named, error))
-    return planned
+    found = (entry for named in inputs for entry in _found(named, recursive, wanted))
+    return [entry if isinstance(entry, Failure) else Job(entry[0], entry[0]) for entry in found]
 
 
 def _refuse_mixtures(inputs: Collection[Path], places: Places) -> None:
-    several = len(inputs) > 1 or any(path.is_dir() for path in inputs)
+    several = len(inputs) > 1 or any(map(os.path.isdir, inputs))
     if several and places.output is not None:
         raise UsageError("-o names one output; for several inputs pass --out-dir.")
     if several and STANDARD in inputs:
         raise UsageError("-, standard input, is an input on its own.")
+    if STANDARD in inputs and places.out_dir is not None:
+        raise UsageError("--out-dir is for files; what comes of standard input goes to -o or to standard output.")
     if places.output is not None and places.out_dir is not None:
         raise UsageError("-o and --out-dir say the same thing twice: give one.")
 
 
-def _sources(named: Path, recursive: bool, wanted: Callable[[], Collection[str]]) -> Iterator[tuple[Path, Path]]:
-    """Yield files with their paths below the folder that was named."""
+def _same(source: Path, target: Path) -> bool:
+    """Tell whether two paths are one file, however they are written."""
+    try:
+        return source == target or (target != STANDARD and source.samefile(target))
+    except OSError:  # no such target yet
+        return False
+
+
+_Found = tuple[Path, Path] | Failure
+
+
+def _found(named: Path, recursive: bool, wanted: Callable[[], Collection[str]]) -> list[_Found]:
+    try:
+        return list(_sources(named, recursive, wanted))
+    except (RegcodecError, OSError) as error:
+        return [Failure.of(named, error)]
+
+
+def _sources(named: Path, recursive: bool, wanted: Callable[[], Collection[str]]) -> Iterator[_Found]:
+    """Yield files with their paths below the folder that was named, then the folders that could not be read."""
     if named == STANDARD:
         yield named, named
     elif named.is_dir():
         if not recursive:
             raise UsageError(f"{named}: is a directory. Pass -r to take the files in it.")
         suffixes = wanted()
-        for folder, folders, names in os.walk(named):
+        unread: list[OSError] = []
+        for folder, folders, names in os.walk(named, onerror=unread.append):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
-                if path.suffix.lower() in suffixes and not name.startswith("."):
+                if path.suffix.lower() in suffixes and not name.startswith(".") and is_ordinary(path):
                     yield path, path.relative_to(named)
+        yield from (Failure.of(Path(error.filename or named), error) for error in unread)
     elif named.exists():
         yield named, Path(named.name)
     else:

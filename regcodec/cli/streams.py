@@ -1,10 +1,16 @@
-"""Files or, for `-`, standard input and output, as bytes. A terminal neither gives nor gets them."""
+"""Files or, for `-`, standard input and output, as bytes. A terminal neither gives nor gets them.
+
+And standard error, which may be lost: what is done and the exit code do not depend on who listens.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from regcodec.errors import UsageError
 from regcodec.files import write_atomically
@@ -16,7 +22,7 @@ def read_bytes(source: Path) -> bytes:
     """Return all of a file or of standard input."""
     if source != STANDARD:
         return source.read_bytes()
-    stream = sys.stdin.buffer
+    stream = _bytes_of(sys.stdin, "standard input is closed. Name a file, or pipe one in.")
     if stream.isatty():
         raise UsageError("standard input is a terminal. Name a file, or pipe one in.")
     return stream.read()
@@ -27,7 +33,7 @@ def write_bytes(target: Path, data: bytes) -> None:
     if target != STANDARD:
         write_atomically(target, data)
         return
-    stream = sys.stdout.buffer
+    stream = _standard_output()
     try:
         stream.write(data)
         stream.flush()
@@ -38,6 +44,39 @@ def write_bytes(target: Path, data: bytes) -> None:
 
 
 def refuse_terminal(target: Path) -> None:
-    """Raise `UsageError` when `target` is standard output and a person would see the bytes."""
-    if target == STANDARD and sys.stdout.buffer.isatty():
+    """Raise `UsageError` when `target` is standard output and a person, or nobody, would see the bytes."""
+    if target == STANDARD and _standard_output().isatty():
         raise UsageError("standard output is a terminal. Name a file with -o, or pipe the output on.")
+
+
+def _standard_output() -> BinaryIO:
+    return _bytes_of(sys.stdout, "standard output is closed. Name a file with -o, or pipe the output on.")
+
+
+def _bytes_of(stream: TextIO | None, closed: str) -> BinaryIO:
+    if stream is None:  # closed before the program began (>&-)
+        raise UsageError(closed)
+    return stream.buffer
+
+
+class _Messages(io.TextIOWrapper):
+    """Standard error; a message that cannot be written, to a full disk or a reader that went away, is dropped."""
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def let_messages_be_lost() -> None:
+    """Make standard error one that never fails, for the rest of the process."""
+    if sys.stderr is None:  # closed (2>&-); the null device takes its number, which the next file would get
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    else:
+        sys.stderr = _Messages(
+            sys.stderr.buffer, encoding=sys.stderr.encoding, errors=sys.stderr.errors, line_buffering=True
+        )

@@ -11,7 +11,7 @@ import click
 from regcodec.cli.batch import Manner, Success, run_batch, threads_each
 from regcodec.cli.plan import Job, inputs_of
 from regcodec.cli.streams import read_bytes
-from regcodec.cli.threads import limit_threads, max_pixels_option, model_option, threads_option
+from regcodec.cli.threads import INPUT, limit_threads, max_pixels_option, model_option, threads_option
 from regcodec.errors import naming
 
 
@@ -25,7 +25,7 @@ class Checking:
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=INPUT)
 @model_option
 @click.option("-r", "--recursive", is_flag=True, help="Take the files in directories, at any depth.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from regcodec.codec.pack import SUFFIX, stated_id
 from regcodec.errors import PackNotFoundError
+from regcodec.files import is_ordinary
 
 DEFAULT = "res-context-vanilla"
 TWIN_SUFFIX = "-vanilla"
@@ -22,10 +24,14 @@ def pack_folders() -> list[Path]:
 def packs() -> dict[str, Path]:
     """Return every pack at hand by name."""
     found: dict[str, Path] = {}
-    for folder in pack_folders():
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            found.setdefault(path.stem, path)
+    for path in _files():
+        found.setdefault(path.stem, path)
     return found
+
+
+def _files() -> Iterator[Path]:
+    for folder in pack_folders():
+        yield from filter(is_ordinary, sorted(folder.glob(f"*{SUFFIX}")))
 
 
 def find_pack(name_or_path: str | None) -> Path:
@@ -42,10 +48,9 @@ def find_pack(name_or_path: str | None) -> Path:
 
 def find_pack_by_id(pack_id: str) -> Path:
     """Return the pack that a file names."""
-    for folder in pack_folders():
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if stated_id(path) == pack_id:
-                return path
+    for path in _files():
+        if stated_id(path) == pack_id:
+            return path
     raise PackNotFoundError(f"needs pack {pack_id}, not found. {_at_hand()} Pass --model FILE or set REGCODEC_MODELS.")
 
 

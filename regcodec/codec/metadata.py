@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
 
 from PIL import ExifTags, Image
 
@@ -74,14 +77,38 @@ def load_exif(exif: bytes | None) -> Image.Exif:
 
 
 def describing(tags: Image.Exif) -> bytes | None:
-    """Return Exif with the tags of a TIFF directory that describe the picture, None where there are none."""
+    """Return Exif with the tags of a TIFF directory that describe the picture, None where there are none.
+
+    A tag whose value cannot be read, or not be written as the type that a tag of its number has, is left out.
+    """
     kept = Image.Exif()
-    kept.update({tag: tags[tag] for tag in DESCRIBING_TAGS if tag in tags})
-    directories = {pointer: tags.get_ifd(pointer) for pointer in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}
+    kept.update(_writable(tags, DESCRIBING_TAGS))
+    directories = {pointer: _entries(tags, pointer) for pointer in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}
     for pointer, entries in directories.items():
         if entries:
             kept.get_ifd(pointer).update(entries)
     return kept.tobytes().removeprefix(EXIF_PREFIX) if kept or any(directories.values()) else None
+
+
+def _entries(tags: Image.Exif, pointer: int) -> dict[int, Any]:
+    """Return the tags that can be written of the directory behind a pointer."""
+    with suppress(Exception):  # as in `load_exif`
+        entries = tags.get_ifd(pointer)
+        return _writable(entries, entries, pointer)
+    return {}
+
+
+def _writable(entries: Mapping[int, Any], wanted: Iterable[int], pointer: int | None = None) -> dict[int, Any]:
+    """Return the wanted of the tags of a directory, the main one or that behind a pointer, that can be written."""
+    found = {}
+    for tag in wanted:
+        alone = Image.Exif()
+        directory = alone if pointer is None else alone.get_ifd(pointer)
+        with suppress(Exception):  # as in `load_exif`; also where there is no such tag
+            directory[tag] = entries[tag]
+            alone.tobytes()
+            found[tag] = directory[tag]
+    return found
 
 
 def orientation(exif: bytes | None) -> int:

@@ -11,6 +11,7 @@ import io
 import threading
 import warnings
 from collections.abc import Collection
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -28,6 +29,8 @@ _ONE_PICTURE = ("MPO", "PSD")
 """Formats whose further frames are views or layers of the first; the first is the picture."""
 
 
+_EXIF_TEXT = "Raw profile type exif"
+"""A name, a length and hexadecimal digits, each on lines of their own."""
 _NO_STILLS = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "PDF")
 """What Pillow has a suffix for that a folder of pictures does not mean."""
 
@@ -62,8 +65,10 @@ def read_picture(
         raise RegcodecError("not an image that this program can read.") from error
     except Image.DecompressionBombError as error:
         raise LimitError(f"the image is too large ({error}).") from error
-    except (OSError, ValueError, SyntaxError, IndexError, TypeError, OverflowError, RuntimeError) as error:
-        raise RegcodecError(f"the image is damaged ({error}).") from error
+    except (RegcodecError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever comes to hand
+        raise RegcodecError(f"the image is damaged ({str(error) or type(error).__name__}).") from error
 
 
 def picture_of(
@@ -79,7 +84,7 @@ def picture_of(
         pixels=pixels,
         alpha=None if alpha is None or alpha.min() == 255 else alpha,
         icc=icc,
-        exif=_exif(image),
+        exif=exif_of(image),
         xmp=_xmp(image),
     )
     return strip(picture, stripped)
@@ -130,10 +135,14 @@ def _split(samples: Pixels) -> tuple[Pixels, Pixels | None]:
     return np.ascontiguousarray(colour), np.ascontiguousarray(samples[:, :, -1])
 
 
-def _exif(image: Image.Image) -> bytes | None:
+def exif_of(image: Image.Image) -> bytes | None:
+    """Return Exif as the image has it: a block of its own, text in a PNG (ImageMagick), the directory of a TIFF."""
     raw = image.info.get("exif")
     if raw is None and image.format == "TIFF":
         return describing(image.getexif())
+    if raw is None and isinstance(text := image.info.get(_EXIF_TEXT), str):
+        with suppress(ValueError):  # damaged: as if there were none
+            raw = bytes.fromhex("".join(text.split("\n")[3:]))
     return raw.removeprefix(EXIF_PREFIX) or None if isinstance(raw, bytes) else None
 
 

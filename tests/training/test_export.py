@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from rich.console import Console
 
 from regcodec.codec.model import Model
@@ -125,6 +127,14 @@ def test_an_existing_pack_is_not_replaced_unasked(runs: dict[str, Path], tmp_pat
     with pytest.raises(UsageError, match="--force"):
         export_checkpoint(runs["vanilla"], target, force=False, console=silent)
     assert target.read_bytes() == b"mine"
+
+
+def test_a_file_that_is_no_checkpoint_is_one_sentence(run: Callable[..., Result], tmp_path: Path) -> None:
+    other = tmp_path / "photo.png"
+    other.write_bytes(b"\x89PNG\r\n\x1a\n")
+    result = run("export", other, "-o", tmp_path / "a.rgm")
+    sentence = f"Error: {other}: is no checkpoint. Name a run's directory, or a file that train has written.\n"
+    assert (result.exit_code, result.stderr) == (3, sentence)
 
 
 def test_every_layer_states_the_bound_it_was_proven_for(runs: dict[str, Path]) -> None:
