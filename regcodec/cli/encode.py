@@ -65,8 +65,8 @@ class Encoding:
     type=click.IntRange(0, 9),
     default=0,
     show_default=True,
-    help="Time spent on a better file, which decodes as fast: 0 is one pass, 1 to 3 weigh every symbol, 4 to 9 "
-    'optimise the latents of the picture and need the extra "regcodec[train]".',
+    help="Time spent on a better file, which decodes as fast: 0 is one pass, 1 to 3 search by the gradient of the "
+    'pixels, 4 to 9 by more, which needs the extra "regcodec[train]".',
 )
 @model_option
 @click.option(

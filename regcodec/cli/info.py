@@ -137,6 +137,8 @@ def _rgc_rows(facts: dict[str, Any]) -> Rows:
 def _pack_rows(facts: dict[str, Any]) -> Rows:
     shown = {**facts, "init": training_runs(facts)[:-1] or "none"} if "init" in facts else facts
     for name, value in shown.items():
+        if name == "context_curvature":
+            value = f"{len(value)} numbers, in --json"
         yield from _shown("runs before" if name == "init" else name.replace("_", " "), value)
 
 

@@ -37,8 +37,8 @@ from regcodec.exact.context import ExactContext
 
 Progress = Callable[[float], None]
 """Is told the share of the work that is done, 0 to 1."""
-TARGET_ROUNDS = 2
-"""Searches for a target, each at another quality."""
+TARGET_ROUNDS = 3
+"""Searches for a target, each at another quality; the last only where those before miss it by a little."""
 
 
 def encode_with_effort(
@@ -112,11 +112,14 @@ class Search:
         for _ in range(TARGET_ROUNDS):
             if row in tried:
                 break
-            tried.add(row)
             found = self.best(row)
-            at_row = self._file(row, self._latents.at(row))
-            if self._meets(found, target, seen) and self._better(found, best, target, seen):
+            meets = self._meets(found, target, seen)
+            if meets and self._better(found, best, target, seen):
                 best = found
+            if meets and tried:
+                break
+            tried.add(row)
+            at_row = self._file(row, self._latents.at(row))
             try:
                 shifted = self._shifted(target, at_row, found, seen)
                 again = encode_plain(self.pixels, self.model, shifted, seen=seen, max_pixels=self.pixels.size)

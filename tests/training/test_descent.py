@@ -21,6 +21,7 @@ from regcodec.codec.encoder import analyse, code_latents, encode_pixels
 from regcodec.codec.model import Model
 from regcodec.codec.pack import read_pack
 from regcodec.codec.stopwatch import Stopwatch
+from regcodec.codec.target import Target
 from regcodec.codec.tiles import Tiling
 from regcodec.effort.deadzone import Deadzone
 from regcodec.effort.descent import Descent
@@ -36,6 +37,11 @@ PACKS = ("hyperprior", "autoregressive", "attention", "res-context")
 
 def opened(name: str) -> Model:
     return Model.open(Path("models") / f"{name}.rgm", threads=1)
+
+
+def photograph() -> np.ndarray:
+    """Return 192x192 pixels of the sample photograph."""
+    return np.asarray(Image.open("docs/sample/coffee.png").convert("RGB"))[100:292, 150:342]
 
 
 def without_curvature(model: Model) -> Model:
@@ -97,8 +103,8 @@ def test_what_has_no_rule_is_said(nodes: list[tuple[str, list[str], dict[str, An
 
 @pytest.mark.parametrize("name", ["hyperprior", "res-context"])
 def test_low_efforts_pay(name: str) -> None:
-    """On a photograph, each more than the one before; moving symbols towards zero alone finds 1 % at most."""
-    model, pixels = opened(name), np.asarray(Image.open("docs/sample/coffee.png").convert("RGB"))[100:292, 150:342]
+    """Each more than the one before; moving symbols towards zero alone finds 1 % at most."""
+    model, pixels = opened(name), photograph()
     row = model.rates.row(model.qualities[2])
     lambda_, quality = model.rates.lambda_of(row), model.rates.qualities[row]
     plain = cost(encode_pixels(pixels, model, quality), pixels, model, lambda_)
@@ -108,6 +114,19 @@ def test_low_efforts_pay(name: str) -> None:
     ]
     assert 0.99 > found[0] > found[1] > found[2]
     assert found[2] < 0.97
+
+
+@pytest.mark.parametrize("target", [Target(size=5000), Target(bpp=0.9), Target(psnr=31.0)])
+def test_a_target_is_met_by_a_better_file(target: Target) -> None:
+    model, pixels = opened("hyperprior"), photograph()
+    plain, found = (encode_with_effort(pixels, model, target, effort=effort) for effort in (0, 2))
+    errors = [float(np.square(decode_pixels(data, model).astype(float) - pixels).mean()) for data in (plain, found)]
+    if target.psnr is not None:
+        assert 10 * np.log10(255**2 / errors[1]) >= target.psnr
+        assert len(found) < len(plain)
+    else:
+        assert len(found) <= (target.size or target.bpp * pixels.shape[0] * pixels.shape[1] / 8)
+        assert errors[1] < errors[0]
 
 
 def test_the_symbols_that_the_descent_chose_are_those_in_the_file() -> None:
