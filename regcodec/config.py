@@ -22,6 +22,9 @@ DEFAULT_QUALITY = 3.0
 STRIPPABLE = ("exif", "icc", "xmp")
 """Metadata that --strip and `strip=` name."""
 
+MOST_THREADS = 1024
+"""That --threads and `threads=` take."""
+
 IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 """What `decode` writes: keys of `codec.writing.FORMATS`."""
 

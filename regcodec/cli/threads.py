@@ -9,8 +9,10 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from regcodec.config import MOST_THREADS
+
 threads_option: Callable[[Any], Any] = click.option(
-    "--threads", type=click.IntRange(1, 1024), help="Threads for the networks  [default: all cores]"
+    "--threads", type=click.IntRange(1, MOST_THREADS), help="Threads for the networks  [default: all cores]"
 )
 
 
