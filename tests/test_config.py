@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import tomllib
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from regcodec.cli import extras
 from regcodec.cli.main import main
 from regcodec.cli.train import training_config
 from regcodec.config import PRESETS, QUALITY_LAMBDAS, NetworkConfig, TrainConfig, quality_of_lambda, sized
@@ -118,12 +120,19 @@ def test_settings_that_are_off_are_no_errors() -> None:
 
 
 def test_train_without_its_extra_says_which_command_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    from regcodec.cli import extras
-
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     result = CliRunner().invoke(main, ["train", "--data", str(tmp_path), "--run", "r", "--lambda", "0.01"])
     assert result.exit_code == 1
     assert 'pip install "regcodec[train]"' in result.output
+
+
+def test_of_the_warnings_of_the_extra_one_is_not_shown_and_the_others_are() -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        extras.require_training("train")
+        warnings.warn("`torch.jit.script` is deprecated. Please switch to `torch.compile`.", FutureWarning, 2)
+        warnings.warn("something else", FutureWarning, 2)
+    assert [str(warning.message) for warning in shown] == ["something else"]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
+from PIL import Image
 from rich.console import Console
 
 from regcodec.codec.model import Model
@@ -125,6 +128,29 @@ def test_an_existing_pack_is_not_replaced_unasked(runs: dict[str, Path], tmp_pat
     with pytest.raises(UsageError, match="--force"):
         export_checkpoint(runs["vanilla"], target, force=False, console=silent)
     assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("foreign", [(), ("--from", "compressai", "--quality", "1")])
+def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(
+    foreign: tuple[str, ...], tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    result = run("export", tmp_path / "a.png", *foreign, "-o", tmp_path / "a.rgm")
+    assert result.exit_code == 3
+    assert result.stderr.count("\n") == 1
+    assert f"{tmp_path / 'a.png'}: damaged, or not a checkpoint of " in result.stderr
+    assert "weights_only" not in result.stderr
+
+
+def test_a_name_that_is_no_packs_is_refused_before_anything_is_read(tmp_path: Path, run: Callable[..., Result]) -> None:
+    (tmp_path / "a.png").touch()
+    for foreign in ((), ("--from", "compressai", "--quality", "1")):
+        result = run("export", tmp_path / "a.png", *foreign, "-o", tmp_path / "a.foo")
+        assert result.exit_code == 2
+        assert "a.foo: a pack's name ends in .rgm." in result.stderr
+    result = run("train", "--data", tmp_path, "--run", tmp_path / "run", "--lambda", 0.01, "-o", tmp_path / "a.foo")
+    assert "a.foo: a pack's name ends in .rgm." in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_layer_states_the_bound_it_was_proven_for(runs: dict[str, Path]) -> None:
