@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import partial
+from numbers import Integral
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal
@@ -26,11 +27,13 @@ from regcodec.codec.reading import picture_of, read_picture
 from regcodec.codec.strip import strip as without
 from regcodec.codec.target import wanted_quality
 from regcodec.codec.writing import to_image
-from regcodec.config import STRIPPABLE
+from regcodec.config import MOST_THREADS, STRIPPABLE
 from regcodec.effort.search import encode_with_effort
 from regcodec.errors import RegcodecError, UsageError, naming
 
 Metadata = Literal["exif", "icc", "xmp"]
+UNREADABLE = (OSError, ValueError, SyntaxError, IndexError, TypeError, OverflowError, RuntimeError)
+"""What Pillow raises for the file of an image that is opened and damaged."""
 
 
 def encode(
@@ -56,11 +59,14 @@ def encode(
     model    a pack by name or file; None is the default pack
     strip    metadata to leave out: profiles after conversion to sRGB, Exif after turning the picture upright
     depth    8 reduces images of more than 8 bits a sample, which are refused otherwise
-    threads  for the networks; None is all cores
+    threads  1 to 1024, for the networks; None is all cores
 
     Raises `RegcodecError`: a quality that the pack does not have, a picture that is animated, deep or too large.
     """
-    names = _checked(strip)
+    names, threads = _checked(strip), _checked_threads(threads)
+    if depth is not None and (not isinstance(depth, Integral) or depth != 8):
+        raise UsageError(f"depth={depth!r}: 8 or None.")
+    _check_numbers(quality=quality, target_size=target_size, target_bpp=target_bpp, target_psnr=target_psnr)
     picture = _picture(image, names, depth)
     chosen = wanted_quality(quality, size=target_size, bpp=target_bpp, psnr=target_psnr)
     opened = model_for_encoding(_name(model), threads)
@@ -68,7 +74,7 @@ def encode(
 
 
 def decode(
-    data: bytes | str | PathLike[str],
+    data: bytes | bytearray | memoryview | str | PathLike[str],
     *,
     model: str | PathLike[str] | None = None,
     strip: Collection[Metadata] = (),
@@ -78,10 +84,13 @@ def decode(
 
     `model` names a pack; None is the one that the file names. Raises `RegcodecError` for anything but an intact file.
     """
-    names = _checked(strip)
-    if not isinstance(data, bytes):
+    names, threads = _checked(strip), _checked_threads(threads)
+    if isinstance(data, str | PathLike):
         with naming(data):
             return decode(_read(data), model=model, strip=strip, threads=threads)
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise UsageError(f"{type(data).__name__} is no .rgc file; pass its bytes or its path.")
+    data = bytes(data)
     return to_image(without(decode_picture(data, model_for_decoding(data, _name(model), threads)), names))
 
 
@@ -89,9 +98,14 @@ def _picture(
     image: Image.Image | npt.NDArray[np.uint8] | str | PathLike[str], names: frozenset[str], depth: int | None
 ) -> Picture:
     if isinstance(image, Image.Image):
-        return picture_of(image, stripped=names, depth=depth)
+        try:
+            return picture_of(image, stripped=names, depth=depth)
+        except UNREADABLE as error:  # Pillow reads a file when the pixels are first needed
+            raise RegcodecError(f"the image cannot be read ({error}).") from error
     if isinstance(image, np.ndarray):
         return picture_of(_image_of(image))
+    if not isinstance(image, str | PathLike):
+        raise UsageError(f"{type(image).__name__} is no picture; pass a Pillow image, an array or the path of a file.")
     with naming(image):
         return read_picture(_read(image), stripped=names, depth=depth)
 
@@ -109,15 +123,33 @@ def _read(path: str | PathLike[str]) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise RegcodecError(f"{error.strerror}.") from error
+        raise RegcodecError(f"{error.strerror or error}.") from error
+    except ValueError as error:  # a name that no file can have
+        raise RegcodecError(f"{error}.") from error
 
 
 def _name(model: str | PathLike[str] | None) -> str | None:
-    return None if model is None else fspath(model)
+    name = fspath(model) if isinstance(model, PathLike) else model
+    if name is not None and not isinstance(name, str):
+        raise UsageError(f"model={model!r}: a pack by name or file, or None.")
+    return name
 
 
 def _checked(names: Collection[Metadata]) -> frozenset[str]:
-    unknown = sorted(set(names) - set(STRIPPABLE))
-    if unknown or isinstance(names, str):
+    if isinstance(names, str) or not isinstance(names, Collection) or any(name not in STRIPPABLE for name in names):
         raise UsageError(f"strip={names!r}: a collection of {', '.join(STRIPPABLE)}.")
     return frozenset(names)
+
+
+def _check_numbers(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None and not isinstance(value, int | float | np.integer | np.floating):
+            raise UsageError(f"{name}={value!r}: a number or None.")
+
+
+def _checked_threads(threads: int | None) -> int | None:
+    if threads is None:
+        return None
+    if not isinstance(threads, Integral) or not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"threads={threads!r}: a whole number from 1 to {MOST_THREADS}, or None.")
+    return int(threads)

@@ -22,6 +22,9 @@ DEFAULT_QUALITY = 3.0
 STRIPPABLE = ("exif", "icc", "xmp")
 """Metadata that --strip and `strip=` name."""
 
+MOST_THREADS = 1024
+"""That --threads and `threads=` take."""
+
 IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 """What `decode` writes: keys of `codec.writing.FORMATS`."""
 
@@ -265,8 +268,16 @@ class TrainConfig:
             raise UsageError("--crop must be a multiple of 64, the stride of the hyper latent.")
         if min(self.steps, self.batch, self.validate_every, self.save_every) < 1:
             raise UsageError("--steps, --batch and the intervals must be at least 1.")
-        if not 1 <= self.downscale_from <= self.downscale:
-            raise UsageError("--downscale-from must be at least 1 and --downscale not below it.")
+        if not 1 <= self.downscale_from <= self.downscale < math.inf:
+            raise UsageError("--downscale-from must be at least 1 and --downscale a number not below it.")
+        if not all(0 < rate < math.inf for rate in (self.lr, self.lr_aux, self.lr_rates, self.lr_source)):
+            raise UsageError("--lr and --lr-source, and the learning rates without an option, must be above 0.")
+        if min(self.warmup, self.seed) < 0:
+            raise UsageError("--warmup and --seed must not be negative.")
+        if not self.clip >= 0:
+            raise UsageError("--clip must not be negative (0 is off).")
+        if not 0 <= self.ema < 1:
+            raise UsageError("--ema must be at least 0 and below 1 (0 is off).")
         if any(step < 1 for step in self.snapshots) or tuple(sorted(set(self.snapshots))) != self.snapshots:
             raise UsageError("--snapshots: name each step once, in rising order, from 1.")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +109,62 @@ def test_failures_name_the_file_and_are_one_family() -> None:
     Path("bad.rgc").write_bytes(regcodec.encode("photo.png")[:-1])
     with pytest.raises(DamagedFileError, match="truncated"):
         Image.open("bad.rgc")
+
+
+def test_bytes_of_every_kind_are_decoded() -> None:
+    data = regcodec.encode("photo.png")
+    expected = regcodec.decode(data).tobytes()
+    assert regcodec.decode(bytearray(data)).tobytes() == expected
+    assert regcodec.decode(memoryview(data)).tobytes() == expected
+
+
+@pytest.mark.parametrize("data", [io.BytesIO(), None, 3])
+def test_what_is_neither_bytes_nor_a_path_is_not_decoded(data: Any) -> None:
+    with pytest.raises(UsageError, match=r"is no \.rgc file; pass its bytes or its path"):
+        regcodec.decode(data)
+
+
+@pytest.mark.parametrize("image", [b"\x89PNG", io.BytesIO(), None, [[1, 2]]])
+def test_what_is_neither_an_image_an_array_nor_a_path_is_not_encoded(image: Any) -> None:
+    with pytest.raises(UsageError, match="is no picture; pass a Pillow image, an array or the path of a file"):
+        regcodec.encode(image)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"quality": "3"}, "quality='3': a number"),
+        ({"target_size": "40KB"}, "target_size='40KB': a number"),
+        ({"depth": 16}, "depth=16: 8 or None"),
+        ({"threads": "1"}, "threads='1': a whole number from 1 to 1024"),
+        ({"threads": 0}, "threads=0: a whole number from 1 to 1024"),
+        ({"threads": -1}, "threads=-1: a whole number from 1 to 1024"),
+        ({"model": 3}, "model=3: a pack by name or file"),
+        ({"strip": None}, "strip=None: a collection of exif, icc, xmp"),
+        ({"target_psnr": math.nan}, "--target-psnr nan: give a number above 0"),
+    ],
+)
+def test_an_option_that_is_no_value_of_its_kind_is_named(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        regcodec.encode("photo.png", **options)
+
+
+def test_an_image_whose_file_is_cut_short_is_a_failure_of_the_family() -> None:
+    Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:2000])
+    with Image.open("cut.png") as image, pytest.raises(RegcodecError, match="the image cannot be read"):
+        regcodec.encode(image)
+
+
+def test_a_name_that_no_file_can_have_is_a_failure_of_the_family() -> None:
+    for code in (regcodec.encode, regcodec.decode):
+        with pytest.raises(RegcodecError, match="null byte"):
+            code("a\0b")
+
+
+def test_an_image_without_pixels_is_refused_as_such() -> None:
+    with pytest.raises(RegcodecError, match="the image is 0x5: it has no pixels") as caught:
+        regcodec.encode(Image.new("RGB", (0, 5)))
+    assert caught.value.exit_code == 1
 
 
 def test_a_failed_save_leaves_no_file() -> None:

@@ -6,6 +6,8 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread, current_thread, main_thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +23,10 @@ from regcodec.codec.pack import NORMATIVE
 from regcodec.codec.pixels import to_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import symbols_crc
+from regcodec.codec.target import Target, encode_to_target
 from regcodec.coding.range_coder import SymbolEncoder
 from regcodec.errors import DamagedFileError, LimitError, PackNotFoundError, UsageError
+from regcodec.exact.hyperprior import ExactHyperprior
 from tests.agreement import assert_decodes_the_encoders_symbols, assert_the_reference_decoder_agrees, table_bits
 from tests.conftest import PACK
 from tests.images import noise, render
@@ -134,6 +138,7 @@ from regcodec.codec.decoder import decode_symbols
 from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import symbols_crc
+from regcodec.codec.target import Target, encode_to_target
 from regcodec.coding.range_coder import SymbolEncoder
 import zlib
 z, y, _ = decode_symbols(read_rgc(Path({str(file)!r}).read_bytes()), Model.open(Path({str(PACK)!r})), Stopwatch())
@@ -203,6 +208,27 @@ atexit.register(lambda: print(len(gc.get_objects())))
 run()
 """)
     assert int(printed) < 1000  # of some 40,000: those that a collection would go through
+
+
+def test_what_one_thread_remembers_of_a_model_no_other_thread_sees(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, others = render(1, 70, 50), render(2, 70, 50)
+    expected = encode_to_target(mine, model, Target(size=400)), encode_to_target(others, model, Target(size=400))
+    run_layers, found = ExactHyperprior._run_layers, list[bytes]()
+
+    def run_beside_another(self: ExactHyperprior, *arguments: Any) -> Any:
+        result = run_layers(self, *arguments)
+        if current_thread() is main_thread():
+            other = Thread(target=lambda: found.append(encode_to_target(others, model, Target(size=400))))
+            other.start()
+            other.join()
+        return result
+
+    monkeypatch.setattr(ExactHyperprior, "_run_layers", run_beside_another)
+    assert encode_to_target(mine, model, Target(size=400)) == expected[0]
+    assert found
+    assert set(found) == {expected[1]}
 
 
 def test_another_quality_another_pack_and_a_large_picture_are_refused(model: Model) -> None:

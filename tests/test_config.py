@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import tomllib
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from regcodec.cli import extras
 from regcodec.cli.main import main
 from regcodec.cli.train import training_config
 from regcodec.config import PRESETS, QUALITY_LAMBDAS, NetworkConfig, TrainConfig, quality_of_lambda, sized
@@ -93,6 +95,16 @@ def test_the_paper_preset_is_the_papers_training() -> None:
         ({"rates": "0.01,0.001"}, "rising order"),
         ({"rates": "much"}, "--rates much"),
         ({"lambda_": 0.01, "crop": 100}, "--crop"),
+        ({"lambda_": 0.01, "lr": math.nan}, "--lr and --lr-source.* must be above 0"),
+        ({"lambda_": 0.01, "lr": -1.0}, "--lr and --lr-source.* must be above 0"),
+        ({"lambda_": 0.01, "lr": 0.0}, "--lr and --lr-source.* must be above 0"),
+        ({"lambda_": 0.01, "lr_source": math.nan}, "--lr and --lr-source.* must be above 0"),
+        ({"lambda_": 0.01, "ema": 2.0}, "--ema must be at least 0 and below 1"),
+        ({"lambda_": 0.01, "ema": math.nan}, "--ema must be at least 0 and below 1"),
+        ({"lambda_": 0.01, "clip": -1.0}, "--clip must not be negative"),
+        ({"lambda_": 0.01, "warmup": -5}, "--warmup and --seed must not be negative"),
+        ({"lambda_": 0.01, "seed": -1}, "--warmup and --seed must not be negative"),
+        ({"lambda_": 0.01, "downscale": math.inf}, "--downscale a number"),
         ({"lambda_": 0.01, "regularizer": "source-entropy"}, "--alpha or --ratio"),
         ({"rates": "0.01,0.02", "regularizer": "source-entropy", "alpha": "1,2,3"}, "--alpha takes one value or 2"),
     ],
@@ -102,13 +114,25 @@ def test_settings_that_make_no_sense_name_the_flag(options: dict, sentence: str)
         training_config("modern", **options)
 
 
-def test_train_without_its_extra_says_which_command_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    from regcodec.cli import extras
+def test_settings_that_are_off_are_no_errors() -> None:
+    config = training_config("modern", lambda_=0.01, clip=0.0, ema=0.0, warmup=0, downscale=1.0)
+    assert (config.clip, config.ema, config.warmup, config.downscale) == (0, 0, 0, 1)
 
+
+def test_train_without_its_extra_says_which_command_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     result = CliRunner().invoke(main, ["train", "--data", str(tmp_path), "--run", "r", "--lambda", "0.01"])
     assert result.exit_code == 1
     assert 'pip install "regcodec[train]"' in result.output
+
+
+def test_of_the_warnings_of_the_extra_one_is_not_shown_and_the_others_are() -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        extras.require_training("train")
+        warnings.warn("`torch.jit.script` is deprecated. Please switch to `torch.compile`.", FutureWarning, 2)
+        warnings.warn("something else", FutureWarning, 2)
+    assert [str(warning.message) for warning in shown] == ["something else"]
 
 
 @pytest.mark.parametrize(

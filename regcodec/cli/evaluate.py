@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from functools import partial
 from pathlib import Path
@@ -91,8 +90,16 @@ def eval_command(
     from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
     from regcodec.evaluation.published import SUFFIX, read_published
-    from regcodec.evaluation.report import REPORT_FILES, print_report, sets_table, write_report, write_sets
+    from regcodec.evaluation.report import (
+        REPORT_FILES,
+        print_report,
+        refuse_unwritable,
+        sets_table,
+        write_report,
+        write_sets,
+    )
     from regcodec.evaluation.summary import average, compare, compare_published, mean_of_sets, set_figures
+    from regcodec.evaluation.sweep import refuse_unreadable
     from regcodec.files import refuse_existing
 
     path = find_pack(model)
@@ -114,11 +121,17 @@ def eval_command(
                 refuse_existing(folder / name, force=force)
     if output is not None and len(sets) > 1 and output.is_dir():
         refuse_existing(output / "sets.csv", force=force)
-    ladder = own.qualities if qualities is None else _numbers(qualities)
-    for quality in ladder:
-        own.model.rates.row(quality)
+    for folder in folders:
+        refuse_unwritable(folder)
+    ladder = own.qualities
+    if qualities is not None:
+        rates = own.model.rates
+        ladder = tuple(dict.fromkeys(rates.qualities[rates.row(quality)] for quality in _numbers(qualities)))
+    for image_set in sets:
+        refuse_unreadable(image_set)
 
-    stdout = Console(highlight=False, width=None if Console().is_terminal else UNBROKEN)
+    width = None if Console().is_terminal else UNBROKEN
+    stdout = Console(highlight=False, markup=False, emoji=False, width=width)  # names are names, whatever they hold
     written, rows = [], []
     for place, image_set in enumerate(sets):
         points = _measure(
@@ -129,8 +142,8 @@ def eval_command(
         comparisons += [compare_published(points[0], curve) for curve in published]
         rows += set_figures(image_set.name, curves[0], comparisons)
         conditions = (
-            f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {threads or os.cpu_count()} "
-            f"threads, median of {repeats}; pack {own.model.pack.id}"
+            f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {_threads(threads)}, "
+            f"median of {repeats}; pack {own.model.pack.id}"
         )
         title = f"{own.name} on {image_set.name}"
         print_report(stdout, curves, comparisons, title=title, conditions=conditions)
@@ -153,6 +166,15 @@ def eval_command(
         click.echo('No plot without matplotlib: pip install "regcodec[plot]"', err=True)
     for file in written:
         click.echo(f"wrote {file}", err=True)
+
+
+def _threads(asked: int | None) -> str:
+    """Return the threads that the networks have, in words: without a number the two kinds may have different ones."""
+    from regcodec.exact.share import cores, sharing_threads
+
+    transforms, exact = asked or cores(), sharing_threads(asked)
+    threads = f"{transforms} threads"
+    return threads if exact == transforms else f"{threads} ({exact} of the exact networks)"
 
 
 def _report_folders(output: Path | None, names: list[str]) -> list[Path]:
@@ -179,6 +201,7 @@ def _measure(
 ) -> list[list[Point]]:
     import tempfile
 
+    from rich.markup import escape
     from rich.progress import Progress
 
     from regcodec.evaluation.sweep import sweep
@@ -189,7 +212,7 @@ def _measure(
         Progress(console=console, disable=not console.is_terminal) as progress,
     ):
         for codec, ladder in codecs:
-            bar = progress.add_task(codec.name, total=len(image_set.paths) * len(ladder))
+            bar = progress.add_task(escape(codec.name), total=len(image_set.paths) * len(ladder))
             advance = partial(_advance, progress, bar)
             results.append(
                 sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats, on_point=advance),

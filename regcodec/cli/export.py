@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import is_zipfile
 
 import click
 
 from regcodec.cli.extras import require_training
 from regcodec.config import QUALITY_LAMBDAS
-from regcodec.errors import DamagedFileError, UsageError
+from regcodec.errors import UsageError
 
 
 @click.command()
@@ -48,8 +47,6 @@ def export(
         export_compressai(checkpoint, output, lambda_, force=force, console=stderr_console())
         return
     file = checkpoint / NAME if checkpoint.is_dir() else checkpoint
-    if file.is_file() and not is_zipfile(file):  # PyTorch has a page to say about such files
-        raise DamagedFileError(f"{file}: is no checkpoint. Name a run's directory, or a file that train has written.")
     export_checkpoint(file, output, force=force, console=stderr_console())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,10 +26,14 @@ cache_option: Callable[[Any], Any] = click.option(
 
 
 def require_training(command: str) -> None:
-    """Raise `RegcodecError` with the command that installs the `train` extra, unless it is there."""
+    """Raise `RegcodecError` with the command that installs the `train` extra, unless it is there.
+
+    From here on torch's word on what compressai loads is not shown: no user can act on it.
+    """
     missing = [name for name in ("torch", "compressai", "onnx") if find_spec(name) is None]
     if missing:
         raise RegcodecError(
             f"regcodec {command} needs {', '.join(missing)}. Install the extra (Python 3.11 or 3.12): "
             'pip install "regcodec[train]"'
         )
+    warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)

@@ -170,6 +170,7 @@ def _measure(
 ) -> None:
     from regcodec.evaluation.datasets import open_dataset
     from regcodec.evaluation.published import SUFFIX, read_published
+    from regcodec.evaluation.report import refuse_unwritable
     from regcodec.study.bound_curves import write_curves
     from regcodec.study.bound_journal import Journal
     from regcodec.study.bound_measure import Effort
@@ -180,7 +181,7 @@ def _measure(
     published = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
     whole = open_dataset(dataset, data_dir)
     images = chosen(whole, [name for name in names.replace(",", " ").split() if name])
-    output.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable(output)
     journal = Journal(output / "points.jsonl")
     curves: dict[str, Curve] = {}
     told = teller()

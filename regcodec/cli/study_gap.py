@@ -52,6 +52,7 @@ def gap(
 
     from regcodec.evaluation.datasets import open_dataset
     from regcodec.evaluation.published import read_published
+    from regcodec.evaluation.report import refuse_unwritable
     from regcodec.study.bound_journal import Journal
     from regcodec.study.bound_sweep import chosen
     from regcodec.study.gap import measure_gap
@@ -61,7 +62,7 @@ def gap(
     plan = read_plan(plan_file)
     published = [read_published(path) for path in anchors]
     images = open_dataset(dataset, data_dir)
-    output.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable(output)
     networks = measure_gap(plan, images, Journal(output / "points.jsonl"), teller())
     counts = len(chosen(images, plan.images).paths), len(images.paths)
     for file in write_report(output, networks, published, plan, dataset=images.name, images=counts):

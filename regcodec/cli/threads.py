@@ -10,10 +10,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from regcodec.config import MOST_THREADS
+
 INPUT = click.Path(path_type=Path, allow_dash=True, readable=False)
 """The type of an input: one that cannot be read fails when its turn comes, and alone."""
 threads_option: Callable[[Any], Any] = click.option(
-    "--threads", type=click.IntRange(1, 1024), help="Threads for the networks  [default: all cores]"
+    "--threads", type=click.IntRange(1, MOST_THREADS), help="Threads for the networks  [default: all cores]"
 )
 
 

@@ -222,7 +222,7 @@ def train(
     from regcodec.codec.pack import SUFFIX
     from regcodec.files import refuse_existing
     from regcodec.training.cache import default_cache_dir
-    from regcodec.training.export import export_checkpoint
+    from regcodec.training.export import export_checkpoint, refuse_name
     from regcodec.training.initial import network_config_of
     from regcodec.training.loop import RunPaths
     from regcodec.training.loop import train as run_training
@@ -232,6 +232,7 @@ def train(
         config = training_config(preset, variable_rate=variable_rate, found=network_config_of(init), **options)
     target = output or run_dir / f"{run_dir.resolve().name}{SUFFIX}"
     if output is not None:
+        refuse_name(output)
         refuse_existing(output, force=force)
     console = stderr_console()
     paths = RunPaths(run=run_dir, data=data, val=val, cache=cache or default_cache_dir(), init=init)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.bitstream.container import LARGEST_SIDE
-from regcodec.errors import LimitError
+from regcodec.errors import LimitError, RegcodecError
 
 Pixels = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
@@ -22,7 +22,12 @@ MAX_PIXELS = 178_956_970
 
 
 def refuse_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Raise `LimitError` for a picture of more than `max_pixels` pixels, or a side the container cannot state."""
+    """Raise `LimitError` for a picture of more than `max_pixels` pixels, or a side the container cannot state.
+
+    One without any pixel is a `RegcodecError`.
+    """
+    if min(width, height) < 1:
+        raise RegcodecError(f"the image is {width}x{height}: it has no pixels.")
     if max(width, height) > LARGEST_SIDE:
         raise LimitError(f"the image is {width}x{height}; a side may have {LARGEST_SIDE} pixels.")
     if width * height > max_pixels:

@@ -48,9 +48,12 @@ class Target:
     """dB."""
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.size, self.bpp, self.psnr) if value is not None]
-        if len(given) != 1 or not 0 < given[0] < LARGEST:
-            raise UsageError("a target is one size, bpp or PSNR, above 0.")
+        given = [(name, value) for name, value in vars(self).items() if value is not None]
+        if len(given) != 1:
+            raise UsageError("a target is one of size, bpp and PSNR.")
+        (name, value) = given[0]
+        if not 0 < value < LARGEST:
+            raise UsageError(f"--target-{name} {value}: give a number above 0 and below {LARGEST:g}.")
 
 
 def wanted_quality(
@@ -137,8 +140,9 @@ def _best(trials: _Trials, target: Target) -> bytes:
     too_large = _search(excess, model, 0.0, math.log(bpp / at_one) / rise, rise)
     if too_large == 0:
         least = len(trials.file(0))
+        wanted = f"{target.size:,} bytes are" if target.size is not None else f"{target.bpp:g} bpp are"
         raise UsageError(
-            f"{limit:,} bytes are out of reach: q {table[0]:g} of {model.name} takes {least:,} bytes "
+            f"{wanted} out of reach: q {table[0]:g} of {model.name} takes {least:,} bytes "
             f"({8 * least / (width * height):.4f} bpp)."
         )
     return trials.file(len(table) - 1 if too_large is None else too_large - 1)

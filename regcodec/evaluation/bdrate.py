@@ -24,6 +24,15 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 class NoOverlapError(RegcodecError):
     """Two curves cannot be compared: one has fewer than two points, or their ranges do not meet."""
 
+    short = "no overlap"
+    """For the cell of a table."""
+
+
+class TooFewPointsError(NoOverlapError):
+    """A curve has fewer than two points."""
+
+    short = "needs 2 points"
+
 
 def bd_rate(
     anchor_rates: Sequence[float], anchor_quality: Sequence[float], rates: Sequence[float], quality: Sequence[float]
@@ -69,7 +78,7 @@ def _curve(x: object, y: object, whose: str, *, keep_larger: bool) -> Curve:
     order = np.lexsort((-ys if keep_larger else ys, xs))
     xs, first = np.unique(xs[order], return_index=True)
     if len(xs) < 2:
-        raise NoOverlapError(f"The curve of {whose} has {len(xs)} usable point(s); a BD figure needs at least two.")
+        raise TooFewPointsError(f"The curve of {whose} has {len(xs)} usable point(s); a BD figure needs at least two.")
     return xs, ys[order][first]
 
 

@@ -70,9 +70,11 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
     looked for in `data_dir`/NAME, here, $REGCODEC_DATA/NAME and the user's cache; what is missing in the cache is
     fetched, where it can be. A set without checksums is read as a folder is, and its images are counted.
 
-    Raises `UsageError` for a name that is neither, `RegcodecError` for a folder without images, an image that is not
-    the published one, an incomplete set, or a fetch that fails.
+    Raises `UsageError` for a name that is neither, `RegcodecError` for a folder without images or with one below it
+    that cannot be read, an image that is not the published one, an incomplete set, or a fetch that fails.
     """
+    if not name_or_folder:
+        raise UsageError("--dataset: the name is empty; give a folder or a known set.")
     folder, dataset = Path(name_or_folder), DATASETS.get(name_or_folder)
     if dataset is None:
         if folder.is_dir():
@@ -103,12 +105,21 @@ def _folder_images(folder: Path) -> ImageSet:
     root = folder.absolute()
     paths = sorted(
         path
-        for path in root.rglob("*")
+        for below, _, names in os.walk(root, onerror=_refuse_unread)
+        for path in (Path(below, name) for name in names)
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
     if not paths:
         raise RegcodecError(f"{folder}: no images here or below. Known suffixes: {' '.join(sorted(SUFFIXES))}.")
-    return ImageSet(root.name, root, tuple(paths))
+    printable = root.name.encode(errors="backslashreplace").decode()  # a name of bytes that are no UTF-8
+    return ImageSet(printable, root, tuple(paths))
+
+
+def _refuse_unread(error: OSError) -> None:
+    raise RegcodecError(
+        f"{error.filename}: cannot be read ({error.strerror}), so that images would be missing. "
+        "Make it readable, or move it out of the set."
+    ) from error
 
 
 def _checked(dataset: Dataset, folder: Path) -> ImageSet:

@@ -54,7 +54,7 @@ def write_plot(directory: Path, curves: Sequence[Sequence[Average]], *, title: s
     panels = [panel for panel in panels if any(_line(curve, panel[0]) for curve in curves)]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.5 * max(len(panels), 1), 4.5), layout="constrained")
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)  # names may have dollars
         for position, (field, label) in enumerate(panels, start=1):
             axes = figure.add_subplot(1, len(panels), position)
             for index, curve in enumerate(curves):
@@ -72,7 +72,8 @@ def write_plot(directory: Path, curves: Sequence[Sequence[Average]], *, title: s
             axes.set_xlabel("rate (bits per pixel)")
             axes.set_ylabel(label)
             axes.set_xlim(left=0)
-            axes.legend(loc="lower right")
+            for text in axes.legend(loc="lower right").get_texts():
+                text.set_parse_math(False)
         for path in paths:
             metadata = {"Date": None} if path.suffix == ".svg" else None
             with atomic_path(path) as temporary:

@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from rich.console import Console
@@ -99,9 +100,9 @@ def bd_table(comparisons: Sequence[Comparison]) -> Table:
             comparison.codec,
             comparison.anchor,
             "averaged curves",
-            _signed(psnr.averaged, " %"),
-            _signed(similarity.averaged, " %"),
-            _signed(gain.averaged, " dB"),
+            _signed(psnr.averaged, " %", psnr.lacking),
+            _signed(similarity.averaged, " %", similarity.lacking),
+            _signed(gain.averaged, " dB", gain.lacking),
         )
         if not psnr.images:  # a published curve
             continue
@@ -136,6 +137,24 @@ def sets_table(rows: Sequence[SetFigures]) -> Table:
     return table
 
 
+def refuse_unwritable(directory: Path) -> None:
+    """Raise the `OSError` that a report in `directory` would end in; what is made for the trial is removed."""
+    missing = [place for place in (directory, *directory.parents) if not place.exists()]
+    made: list[Path] = []
+    try:
+        for place in reversed(missing):
+            place.mkdir()
+            made.append(place)
+        with TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        error.filename, error.filename2 = str(directory), None
+        raise
+    finally:
+        for place in reversed(made):
+            place.rmdir()
+
+
 def write_sets(directory: Path, rows: Sequence[SetFigures], *, force: bool = False) -> Path:
     """Write sets.csv, one row per data set and anchor with the mean last, and return its path."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -146,7 +165,7 @@ def write_sets(directory: Path, rows: Sequence[SetFigures], *, force: bool = Fal
     names = [field.name for field in fields(SetFigures)]
     writer.writerow(names)
     writer.writerows([_finite(getattr(row, name)) for name in names] for row in rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, _bytes(text.getvalue()))
     return path
 
 
@@ -175,8 +194,13 @@ def write_report(
     for path in contents:
         refuse_existing(path, force=force)
     for path, text in contents.items():
-        write_atomically(path, text.encode())
+        write_atomically(path, _bytes(text))
     return list(contents)
+
+
+def _bytes(text: str) -> bytes:
+    """Return UTF-8; of a file name that is none, what is not stands as \\udcXX, which JSON reads back as it was."""
+    return text.encode(errors="backslashreplace")
 
 
 def _jsonl(points: Iterable[Point]) -> str:
@@ -231,10 +255,10 @@ def _markdown(
                 (
                     c.codec,
                     c.anchor,
-                    _signed(c.bd_rate_psnr.averaged, " %"),
+                    _signed(c.bd_rate_psnr.averaged, " %", c.bd_rate_psnr.lacking),
                     _signed(c.bd_rate_psnr.per_image, " %") if c.bd_rate_psnr.images else "-",
-                    _signed(c.bd_rate_ms_ssim.averaged, " %"),
-                    _signed(c.bd_psnr.averaged, " dB"),
+                    _signed(c.bd_rate_ms_ssim.averaged, " %", c.bd_rate_ms_ssim.lacking),
+                    _signed(c.bd_psnr.averaged, " dB", c.bd_psnr.lacking),
                 )
                 for c in comparisons
             ),
@@ -258,5 +282,5 @@ def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _signed(value: float | None, unit: str) -> str:
-    return "no overlap" if value is None else f"{value:+.2f}{unit}"
+def _signed(value: float | None, unit: str, lacking: str = "none") -> str:
+    return lacking if value is None else f"{value:+.2f}{unit}"

@@ -45,11 +45,13 @@ class BdFigure:
     """One BD figure, computed in both ways."""
 
     averaged: float | None
-    """Over the averaged curves; None when the curves have no range in common."""
+    """Over the averaged curves; None when the curves have no range in common, or one is no curve."""
     per_image: float | None
     """Mean of the figures of the single images; None when no image has one."""
     images: int
     """How many images have a figure of their own."""
+    lacking: str = ""
+    """Why there is none over the averaged curves, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +165,11 @@ def compare(points: Sequence[Point], anchor_points: Sequence[Point]) -> Comparis
     curves, anchor_curves = average(points), average(anchor_points)
 
     def both_ways(figure: Callable[..., float], quality: Callable[[Point | Average], float]) -> BdFigure:
-        single = [_figure(figure, anchor_images[name], images[name], quality) for name in images]
+        single = [_figure(figure, anchor_images[name], images[name], quality)[0] for name in images]
         known = [value for value in single if value is not None]
-        return BdFigure(
-            averaged=_figure(figure, anchor_curves, curves, quality),
-            per_image=fmean(known) if known else None,
-            images=len(known),
-        )
+        averaged, lacking = _figure(figure, anchor_curves, curves, quality)
+        mean = fmean(known) if known else None
+        return BdFigure(averaged=averaged, per_image=mean, images=len(known), lacking=lacking)
 
     return _comparison(points[0].codec, anchor_points[0].codec, both_ways)
 
@@ -179,7 +179,8 @@ def compare_published(points: Sequence[Point], anchor: Sequence[Average]) -> Com
     curve = average(points)
 
     def averaged(figure: Callable[..., float], quality: Callable[[Point | Average], float]) -> BdFigure:
-        return BdFigure(averaged=_figure(figure, anchor, curve, quality), per_image=None, images=0)
+        value, lacking = _figure(figure, anchor, curve, quality)
+        return BdFigure(averaged=value, per_image=None, images=0, lacking=lacking)
 
     return _comparison(points[0].codec, anchor[0].codec, averaged)
 
@@ -227,13 +228,15 @@ def _figure(
     anchor: Sequence[Point | Average],
     curve: Sequence[Point | Average],
     quality: Callable[[Point | Average], float],
-) -> float | None:
+) -> tuple[float | None, str]:
+    """Return the figure, or None and why there is none."""
     try:
-        return figure(
+        value = figure(
             [point.bpp for point in anchor],
             [quality(point) for point in anchor],
             [point.bpp for point in curve],
             [quality(point) for point in curve],
         )
-    except NoOverlapError:
-        return None
+    except NoOverlapError as error:
+        return None, error.short
+    return value, ""

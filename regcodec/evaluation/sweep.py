@@ -70,12 +70,18 @@ def sweep(
     for index, path in enumerate(image_set.paths):
         pixels = load_pixels(path)
         for quality in qualities:
-            file = folder / f"{index:04d}-{path.stem}-q{quality:g}{codec.suffix}"
+            file = folder / f"{index:04d}-q{quality:g}{codec.suffix}"
             point = _measure(codec, image_set.label(path), pixels, quality, file, repeats)
             points.append(point)
             if on_point is not None:
                 on_point(point)
     return points
+
+
+def refuse_unreadable(image_set: ImageSet) -> None:
+    """Raise what `load_pixels` does for the first image that cannot be measured, before any is."""
+    for path in image_set.paths:
+        load_pixels(path)
 
 
 def load_pixels(path: Path) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ Source: DESIGN section 4; the network is CompressAI's h_s (Minnen, Balle, Toderi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -141,24 +142,27 @@ class ExactHyperprior:
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Keep the result of h_s for the last z while inside: for one latent coded at several rates."""
-        self._remembered.append((b"", np.empty(0)))
+        """Keep the result of h_s for the last z while inside: for one latent coded at several rates, by one thread."""
+        memory = self._memory
+        memory.last = b"", np.empty(0)
         try:
             yield
         finally:
-            self._remembered.clear()
+            memory.last = None
 
     @cached_property
-    def _remembered(self) -> list[tuple[bytes, Activations]]:
-        return []
+    def _memory(self) -> threading.local:
+        """A model serves several threads at once; each has `last` of its own: key and result, None outside."""
+        return threading.local()
 
     def _hyper_synthesis(self, z_symbols: npt.NDArray[np.int32], rate: Rate) -> Activations:
-        if not self._remembered:
+        last: tuple[bytes, Activations] | None = getattr(self._memory, "last", None)
+        if last is None:
             return self._run_layers(z_symbols, rate)
         key = rate.z_step.to_bytes(8, "little") + repr(z_symbols.shape).encode() + z_symbols.tobytes()
-        if self._remembered[-1][0] != key:
-            self._remembered[-1] = key, self._run_layers(z_symbols, rate)
-        return self._remembered[-1][1]
+        if last[0] != key:
+            last = self._memory.last = key, self._run_layers(z_symbols, rate)
+        return last[1]
 
     def _run_layers(self, z_symbols: npt.NDArray[np.int32], rate: Rate) -> Activations:
         a: Activations = z_symbols.astype(np.float64) * rate.z_step + self.medians[:, None, None]

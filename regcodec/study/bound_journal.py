@@ -21,7 +21,7 @@ KEYS = {
 
 
 class Journal:
-    """Rows of a file; a last line that a kill cut is left out and written again."""
+    """Rows of a file, made with the first row; a last line that a kill cut is left out and written again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,6 +46,7 @@ class Journal:
         """Keep a row, on disk first."""
         if row["kind"] not in KEYS:
             raise RegcodecError(f"a study has no points of kind {row['kind']}.")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)

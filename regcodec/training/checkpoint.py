@@ -9,7 +9,6 @@ The data order is a function of the step (`training.data`) and needs no entry. R
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: no such checkpoint.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise DamagedFileError(f"{path}: not a readable checkpoint ({error}).") from error
+    except OSError as error:
+        raise DamagedFileError(f"{path}: not a readable checkpoint ({error.strerror or error}).") from error
+    except Exception as error:  # what a file makes torch raise has no other base, and advises who writes the program
+        raise DamagedFileError(f"{path}: damaged, or not a checkpoint of regcodec.") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DamagedFileError(f"{path}: not a regcodec checkpoint of format {FORMAT}.")
     return state

@@ -83,8 +83,15 @@ class Check:
         return 1 - self.table_bits / self.integer_bits
 
 
+def refuse_name(target: Path) -> None:
+    """Raise `UsageError` unless a pack may be called so; for before any work."""
+    if target.suffix != SUFFIX:
+        raise UsageError(f"{target}: a pack's name ends in {SUFFIX}.")
+
+
 def export_checkpoint(checkpoint: Path, target: Path, *, force: bool, console: Console) -> Pack:
     """Write the pack of a checkpoint to `target` and return it; refuse when its integers cost more than 1 %."""
+    refuse_name(target)
     network, _, state = checkpoint_network(checkpoint)
     images = [image.contiguous() for image in state["calibration"]]
     return export_network(network, images, _origin(state), target, force=force, console=console)
@@ -104,8 +111,6 @@ def export_network(
 
     `images` and `fine` are those of `freeze`.
     """
-    if target.suffix != SUFFIX:
-        raise UsageError(f"{target}: a pack's name ends in {SUFFIX}.")
     target.parent.mkdir(parents=True, exist_ok=True)
     refuse_existing(target, force=force)
     codec_pack = pack_of(network, images, target.stem, fine=fine)

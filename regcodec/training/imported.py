@@ -12,7 +12,6 @@ come from the shapes; the lambda is not in it and must be given.
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from torch import Tensor
 from regcodec.codec.pack import Pack
 from regcodec.config import NetworkConfig
 from regcodec.errors import DamagedFileError, naming
-from regcodec.training.export import export_network
+from regcodec.training.export import export_network, refuse_name
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import build_network
 
@@ -43,6 +42,7 @@ CALIBRATION_SIDE = 256  # pixels
 
 def export_compressai(checkpoint: Path, target: Path, lambda_: float, *, force: bool, console: Console) -> Pack:
     """Write the pack of a CompressAI checkpoint to `target` and return it; `lambda_` is what it was trained with."""
+    refuse_name(target)
     with naming(checkpoint):
         network = compressai_network(_state_dict(checkpoint), lambda_)
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
@@ -103,8 +103,10 @@ def _config(state: dict[str, Tensor]) -> NetworkConfig:
 def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise DamagedFileError(f"not a checkpoint of plain tensors ({str(error).splitlines()[0]}).") from error
+    except OSError as error:
+        raise DamagedFileError(f"not a readable checkpoint ({error.strerror or error}).") from error
+    except Exception as error:  # what a file makes torch raise has no other base, and advises who writes the program
+        raise DamagedFileError("damaged, or not a checkpoint of plain tensors.") from error
     if isinstance(stored, dict) and isinstance(stored.get("state_dict"), dict):
         stored = stored["state_dict"]
     if not isinstance(stored, dict) or not stored or not all(isinstance(v, Tensor) for v in stored.values()):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,3 +61,70 @@ def test_two_sets_of_one_name_are_refused(folders: list[Path], pack: Path, run: 
     result = run("eval", "--dataset", folders[0], "--dataset", folders[0], "--model", pack)
     assert result.exit_code == 2
     assert "need names of their own" in result.stderr
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail when anything is measured."""
+    monkeypatch.setattr("regcodec.evaluation.sweep.sweep", lambda *_, **__: pytest.fail("measured"))
+
+
+def test_an_image_that_cannot_be_read_is_named_before_anything_is_measured(
+    folders: list[Path], pack: Path, run: Callable[..., Result], unmeasured: None
+) -> None:
+    (folders[1] / "late.png").write_bytes((folders[1] / "0.png").read_bytes()[:2000])
+    named = [part for folder in folders for part in ("--dataset", folder)]
+    result = run("eval", *named, "--model", pack)
+    assert result.exit_code == 1
+    assert "late.png: the image is damaged" in result.stderr
+
+
+def test_an_output_that_cannot_be_made_is_named_before_anything_is_measured(
+    folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result], unmeasured: None
+) -> None:
+    (tmp_path / "file").touch()
+    result = run("eval", "--dataset", folders[0], "--model", pack, "--output", tmp_path / "file" / "out")
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'file' / 'out'}: Not a directory" in result.stderr
+
+
+def test_finding_out_that_an_output_can_be_made_leaves_nothing(
+    folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result], unmeasured: None
+) -> None:
+    (folders[0] / "late.png").touch()
+    result = run("eval", "--dataset", folders[0], "--model", pack, "--output", tmp_path / "new" / "out")
+    assert result.exit_code == 1
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no file name that is no UTF-8")
+def test_a_name_in_brackets_and_one_that_is_no_utf_8_are_shown(
+    folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    raw, odd = folders[0].rename(tmp_path / "[raw] set"), folders[1].rename(tmp_path / "odd\udcff")
+    (odd / "0.png").rename(odd / "\udcfe.png")
+    options = ["--model", pack, "--qualities", "1", "--output", tmp_path / "out"]
+    result = run("eval", "--dataset", raw, "--dataset", odd, *options)
+    assert result.exit_code == 0, result.output
+    assert "tiny on [raw] set" in result.stdout
+    lines = (tmp_path / "out" / "odd\\udcff" / "points.jsonl").read_text().splitlines()
+    assert {json.loads(line)["image"] for line in lines} == {"1.png", "\udcfe.png"}
+
+
+def test_the_threads_are_those_that_the_process_may_use(
+    folders: list[Path], pack: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 77)
+    result = run("eval", "--dataset", folders[0], "--model", pack, "--qualities", "1")
+    assert " 1 threads, median of 1" in result.stdout
+
+
+def test_qualities_that_are_one_row_of_the_pack_are_measured_once_under_its_name(
+    folders: list[Path], pack: Path, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    options = ["--qualities", "1.0000001,1,3", "--output", tmp_path / "out"]
+    result = run("eval", "--dataset", folders[0], "--model", pack, *options)
+    assert result.exit_code == 0, result.stderr
+    rows = csv.DictReader((tmp_path / "out" / "summary.csv").open())
+    assert [row["quality"] for row in rows] == ["1.0", "3.0"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +65,26 @@ def test_a_folder_gives_its_images_below_it_sorted_and_nothing_else(tmp_path: Pa
     image_set = open_dataset(str(tmp_path / "photos"), None)
     assert image_set.name == "photos"
     assert [image_set.label(path) for path in image_set.paths] == ["a/b.jpg", "a/c.webp", "b.PNG"]
+
+
+def test_a_folder_below_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "photos" / "a.png", 0)
+    write_image(tmp_path / "photos" / "locked" / "b.png", 0)
+    locked, scandir = tmp_path / "photos" / "locked", os.scandir
+
+    def refuse(path: Any) -> Any:  # root reads every folder, whatever its mode
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(RegcodecError, match=r"photos/locked: cannot be read \(Permission denied\)"):
+        open_dataset(str(tmp_path / "photos"), None)
+
+
+def test_an_empty_name_is_not_the_working_directory() -> None:
+    with pytest.raises(UsageError, match="the name is empty"):
+        open_dataset("", None)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

@@ -70,6 +70,20 @@ def test_curves_that_do_not_meet_are_printed_as_no_overlap() -> None:
     assert "no overlap" in printed(curve("ours", 1, lift=50), ANCHOR)
 
 
+def test_of_one_quality_the_table_says_that_a_curve_needs_two_points() -> None:
+    text = printed(OURS[:1], ANCHOR)
+    assert "needs 2 points" in text
+    assert "no overlap" not in text
+
+
+def test_a_file_name_that_is_no_utf_8_is_written_and_read_back(tmp_path: Path) -> None:
+    points = [replace(point, image="odd\udcff.png") for point in OURS]
+    curves = [[replace(row, codec="odd\udcff") for row in average(points)]]
+    jsonl, summary, *_ = write_report(tmp_path, points, curves, [], title="odd\udcff", conditions="")
+    assert [Point(**json.loads(line)) for line in jsonl.read_text().splitlines()] == points
+    assert next(csv.DictReader(summary.open()))["codec"] == "odd\\udcff"
+
+
 def test_the_files_hold_every_point_and_every_figure(tmp_path: Path) -> None:
     paths = write_report(tmp_path / "new", OURS + ANCHOR, CURVES, [compare(OURS, ANCHOR)], **HEAD)
     assert [path.name for path in paths] == list(REPORT_FILES)
@@ -116,6 +130,10 @@ def test_the_plot_is_a_png_and_an_svg_and_the_svg_repeats_byte_for_byte(tmp_path
     assert b"dc:date" not in svg.read_bytes()
     with Image.open(png) as image:
         assert image.width > image.height > 300
+
+
+def test_dollars_in_a_name_are_no_formula(tmp_path: Path) -> None:
+    write_plot(tmp_path, [average(curve("$\\a$", 1))], title="costs $\\b$")
 
 
 def test_the_plot_leaves_out_ms_ssim_when_no_image_has_one(tmp_path: Path) -> None:

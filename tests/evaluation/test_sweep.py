@@ -118,6 +118,13 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
         load_pixels(tmp_path / "broken.png")
 
 
+def test_an_image_with_the_longest_name_that_a_file_can_have_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    Image.fromarray(astronaut()[:32, :32]).save(tmp_path / "set" / f"{'a' * 251}.png")
+    (point,) = sweep(CountingCodec(), open_dataset(str(tmp_path / "set"), None), [1], work_dir=tmp_path / "work")
+    assert point.image == f"{'a' * 251}.png"
+
+
 def test_a_codec_that_changes_the_size_is_caught(image_set: ImageSet, tmp_path: Path) -> None:
     class Cropping(CountingCodec):
         def decode(self, data: bytes, *, parts: dict[str, float]) -> np.ndarray:

@@ -177,6 +177,12 @@ def test_what_is_missing_is_said(run: Callable[..., Result], arguments: list[str
     assert sentence in result.output
 
 
+def test_a_bound_that_is_not_there_leaves_no_folder(run: Callable[..., Result], held: Path, tmp_path: Path) -> None:
+    result = run("study", "bound", "--run", tmp_path / "nope", "--dataset", held, "-o", tmp_path / "out")
+    assert result.exit_code == 4
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bound_is_no_codec_to_export(run: Callable[..., Result], run_dir: Path, tmp_path: Path) -> None:
     assert (run_dir / NAME).is_file()
     result = run("export", run_dir, "-o", tmp_path / "a.rgm")

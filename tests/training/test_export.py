@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from PIL import Image
 from rich.console import Console
 
 from regcodec.codec.model import Model
@@ -129,12 +130,27 @@ def test_an_existing_pack_is_not_replaced_unasked(runs: dict[str, Path], tmp_pat
     assert target.read_bytes() == b"mine"
 
 
-def test_a_file_that_is_no_checkpoint_is_one_sentence(run: Callable[..., Result], tmp_path: Path) -> None:
-    other = tmp_path / "photo.png"
-    other.write_bytes(b"\x89PNG\r\n\x1a\n")
-    result = run("export", other, "-o", tmp_path / "a.rgm")
-    sentence = f"Error: {other}: is no checkpoint. Name a run's directory, or a file that train has written.\n"
-    assert (result.exit_code, result.stderr) == (3, sentence)
+@pytest.mark.parametrize("foreign", [(), ("--from", "compressai", "--quality", "1")])
+def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(
+    foreign: tuple[str, ...], tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    result = run("export", tmp_path / "a.png", *foreign, "-o", tmp_path / "a.rgm")
+    assert result.exit_code == 3
+    assert result.stderr.count("\n") == 1
+    assert f"{tmp_path / 'a.png'}: damaged, or not a checkpoint of " in result.stderr
+    assert "weights_only" not in result.stderr
+
+
+def test_a_name_that_is_no_packs_is_refused_before_anything_is_read(tmp_path: Path, run: Callable[..., Result]) -> None:
+    (tmp_path / "a.png").touch()
+    for foreign in ((), ("--from", "compressai", "--quality", "1")):
+        result = run("export", tmp_path / "a.png", *foreign, "-o", tmp_path / "a.foo")
+        assert result.exit_code == 2
+        assert "a.foo: a pack's name ends in .rgm." in result.stderr
+    result = run("train", "--data", tmp_path, "--run", tmp_path / "run", "--lambda", 0.01, "-o", tmp_path / "a.foo")
+    assert "a.foo: a pack's name ends in .rgm." in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_layer_states_the_bound_it_was_proven_for(runs: dict[str, Path]) -> None:
