@@ -37,6 +37,10 @@ class NotExportedError(RegcodecError):
     """A network cannot be frozen into a pack, or would lose more by it than an export allows."""
 
 
+class NoGradientError(RegcodecError):
+    """A pack's synthesis has no gradient that onnxruntime could run; its picture it has all the same."""
+
+
 class LimitError(RegcodecError):
     """A size is over a limit: image sides, pixels, symbols."""
 

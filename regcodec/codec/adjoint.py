@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from regcodec.codec.graphs import graph_of, message_fields, signed_integers
-from regcodec.errors import RegcodecError
+from regcodec.errors import NoGradientError
 
 Attribute = int | float | bytes | list[int]
 FLOAT, INT64 = 1, 7
@@ -28,10 +28,6 @@ ADDED_INPUTS = ("target", "visible", "signs")
 GRADIENT = "gradient"
 STEEP = 1e30
 """A factor that takes what is above 0 above 1."""
-
-
-class NoGradientError(RegcodecError):
-    """The synthesis has an operator that there is no rule for."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def with_gradient(model: bytes) -> bytes:
     """
     try:
         return model + _bytes_field(7, _gradient_of(model).graph())
-    except (ValueError, LookupError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
         raise NoGradientError(f"the pack's synthesis is not well formed ({error!r}).") from error
 
 
@@ -148,6 +144,8 @@ def _conv(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -
         back, ends = added.integers(-1, -1), added.integers(-(1 << 31), -(1 << 31))
         kernel = added.node("Slice", [kernel, back, ends, added.integers(2, 3), back])
     around = [side - 1 - pad for side, pad in zip(sides * 2, pads, strict=True)]
+    if min(around) < 0:
+        raise NoGradientError("there is no gradient of a Conv with borders wider than its kernel.")
     return [added.node("Conv", [gradients[0], kernel], kernel_shape=sides, pads=around)]
 
 
@@ -180,7 +178,7 @@ def _sigmoid(added: _Added, node: Node, gradients: list[str], wanted: list[bool]
 
 def _leaky_relu(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
     slope = node.attributes["alpha"] if node.operator == "LeakyRelu" else 0.0
-    if not isinstance(slope, float):
+    if not (isinstance(slope, float) and 0 <= slope <= 1):
         raise NoGradientError(f"there is no gradient of {node.operator} with the slope {slope!r}.")
     steep = added.node("Mul", [node.outputs[0], added.scalar(STEEP)])  # a third of the time of Greater and Where
     return [added.node("Mul", [gradients[0], added.node("Clip", [steep, added.scalar(slope), added.scalar(1.0)])])]

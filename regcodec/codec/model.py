@@ -123,13 +123,14 @@ class Model:
     def context_curvature(self) -> npt.NDArray[np.float32] | None:
         """Return what a squared step costs through later means, in what it costs in pixels, of each channel of y [M].
 
-        None where the context reads no y, or the pack does not say (`training.sensitivity` measures it).
+        None without a quadtree context, or where the pack does not say (`training.sensitivity` measures it).
         """
         if not isinstance(self.entropy, ExactContext) or "context_curvature" not in self.pack.manifest:
             return None
         try:
-            curvature = np.array(self.pack.manifest["context_curvature"], np.float32)
-        except (TypeError, ValueError):
+            with np.errstate(over="ignore"):
+                curvature = np.array(self.pack.manifest["context_curvature"], np.float32)
+        except (OverflowError, TypeError, ValueError):
             curvature = np.empty(0, np.float32)
         if curvature.shape != self.entropy.channels[1:] or not (np.isfinite(curvature) & (curvature >= 0)).all():
             raise DamagedFileError(f"the manifest of {self.name} has a context_curvature that is not well formed.")

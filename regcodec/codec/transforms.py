@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from regcodec.codec.graphs import refuse_unsafe
 from regcodec.codec.pixels import Planes
-from regcodec.errors import DamagedFileError, RegcodecError, naming
+from regcodec.errors import DamagedFileError, NoGradientError, RegcodecError, naming
 
 Latent = npt.NDArray[np.float32]
 WHOLE = (slice(None), slice(None))
@@ -67,16 +67,25 @@ class Transforms:
     ) -> tuple[Planes, Latent]:
         """Return the picture of a latent and a gradient there, of what `adjoint` says.
 
-        Raises `NoGradientError` where there is none of the pack's synthesis.
+        Raises `NoGradientError` where there is none of the pack's synthesis, or no memory for it: its picture alone
+        takes a fraction of that.
         """
         shapes = target.shape, (1, *y_hat.shape)
-        x_hat, gradient = self._run(self._gradient, (y_hat[None], rate_bias, target, visible, signs), *shapes)
+        try:
+            x_hat, gradient = self._run(self._gradient, (y_hat[None], rate_bias, target, visible, signs), *shapes)
+        except DamagedFileError as error:
+            raise NoGradientError(str(error)) from error
         return x_hat, gradient[0]
+
+    def release_gradient(self) -> None:
+        """Give back the memory of `synthesis_gradient`, which keeps what it has of a tile."""
+        self.__dict__.pop("_gradient", None)
 
     def release(self) -> None:
         """Give back the sessions and the memory that they keep from one run for the next."""
-        for name in ("_analysis", "_hyper_analysis", "_synthesis", "_gradient"):
+        for name in ("_analysis", "_hyper_analysis", "_synthesis"):
             self.__dict__.pop(name, None)
+        self.release_gradient()
 
     def _run(
         self, session: Any, inputs: tuple[npt.NDArray[np.float32] | None, ...], *shapes: tuple[int, ...]

@@ -12,8 +12,8 @@ around it is much above the least that was seen there, the search goes on from w
 curvature. At the end the best of every square put together is compared with the best whole. z stays as it is.
 
 The curvature is the square of J^T s for random signs s: its mean over the channel times that over the place. Where a
-context reads y, what moving an element costs through later means is added; how many times the pixels' curvature that
-is, channel by channel, the pack says (`Model.context_curvature`). Without it nothing is found.
+quadtree context reads y, what moving an element costs through later means is added; how many times the pixels'
+curvature that is, channel by channel, the pack says (`Model.context_curvature`). Without it nothing is found.
 
 `optimize.proximal` is the same search with the gradients of rates, z and noise, and needs PyTorch. A grey picture is
 judged here by its three planes, not by their mean.
@@ -34,6 +34,7 @@ from regcodec.codec.symbols import Symbols
 from regcodec.codec.transforms import Latent
 from regcodec.effort.deadzone import Deadzone
 from regcodec.effort.windows import Window
+from regcodec.errors import DamagedFileError, NoGradientError
 from regcodec.exact.hyperprior import flat
 
 Array = npt.NDArray[np.float32]
@@ -55,7 +56,7 @@ LEAST_CHANNEL = 1e-3
 """Least curvature of a channel, in that of a mean channel."""
 SEED = 1
 LARGEST = 1 << 20
-"""Steps from the mean that a target may be."""
+"""Steps that a target may be from 0, and from the mean."""
 
 
 class Descent:
@@ -66,13 +67,17 @@ class Descent:
         self._step = model.step(row)
         self._error_bits = lambda_ * 255**2 / 3
         """Bits for a squared error of one in one sample on 0..1."""
+        self._rate_bias = model.rates.bias("synthesis", row)
 
     def best(self, z: Latent, y: Latent, iterations: int, tick: Callable[[], None]) -> Latent:
         """Return y [M, 4h, 4w] of the least R + lambda D that was seen: each element at symbol + mean.
 
         Raises `NoGradientError` where there is no gradient of the pack's synthesis.
         """
-        z_symbols = self._model.z_symbols(z, self._row)
+        with self._model.entropy.remembering():
+            return self._best(self._model.z_symbols(z, self._row), y, iterations, tick)
+
+    def _best(self, z_symbols: Symbols, y: Latent, iterations: int, tick: Callable[[], None]) -> Latent:
         plain = self._decide(z_symbols, np.divide(y, self._step, dtype=np.float32), None)
         curvature = self._curvature(plain)
         state = whole = squares = self._judge(plain)
@@ -80,7 +85,8 @@ class Descent:
         for i in range(1, iterations + 1):
             w = curvature * _spread(caution) * np.float32(SOFT * (HARD / SOFT) ** (i / iterations))
             target = state.target + np.float32(RATE) * (state.values - state.gradient / (2 * w) - state.target)
-            found = self._judge(self._decide(z_symbols, target, w))
+            decided = self._decide(z_symbols, np.clip(target, -LARGEST, LARGEST), w)
+            found = self._judge(decided, goes_on=i < iterations)
             tick()
             holds = found.around <= TOLERANCE * squares.around
             careful = np.where(holds, np.maximum(RELIEF * caution, 1), np.minimum(CAUTION * caution, MOST_CAUTION))
@@ -91,7 +97,8 @@ class Descent:
             whole = min(whole, found, key=lambda each: each.total)
             squares = found.where(found.around < squares.around, squares)
             state = found.where(holds, squares)
-        last = self._judge(self._decide(z_symbols, squares.values, None))
+        last = self._judge(self._decide(z_symbols, squares.values, None), goes_on=False)
+        tick()
         return min(whole, last, key=lambda each: each.total).values * np.float32(self._step)
 
     def _decide(self, z_symbols: Symbols, target: Array, w: Array | None) -> _Decided:
@@ -113,24 +120,33 @@ class Descent:
         shape = target.shape
         return _Decided(target, values.reshape(shape), y_hat.reshape(shape), _by_squares(bits.reshape(shape)))
 
-    def _judge(self, decided: _Decided) -> _State:
-        """Return R + lambda D of what was decided, and the gradient there."""
+    def _judge(self, decided: _Decided, *, goes_on: bool = True) -> _State:
+        """Return R + lambda D of what was decided, and where the search goes on from it the gradient there.
+
+        What is not finite costs more than anything.
+        """
         window = self._window
-        x_hat, gradient = self._synthesis(decided.y_hat, window.visible, np.zeros_like(window.target))
+        if goes_on:
+            x_hat, gradient = self._with_gradient(decided.y_hat, window.visible, np.zeros_like(window.target))
+        else:
+            x_hat, gradient = self._picture(decided.y_hat), np.zeros_like(decided.y_hat)
         error = np.square(np.clip(x_hat, 0, 1) - window.target) * window.visible
         squares = decided.bits + self._error_bits * self._pixels_by_squares(error.sum((0, 1)))
+        finite = np.isfinite(x_hat).all() and np.isfinite(gradient).all()
         return _State(
             decided.target,
             decided.values,
             gradient * np.float32(2 * self._error_bits * self._step),
             _with_neighbours(squares),
-            float(squares.sum(dtype=np.float64)),
+            float(squares.sum(dtype=np.float64)) if finite else math.inf,
         )
 
     def _curvature(self, decided: _Decided) -> Array:
         """Return w of every element, [M, 4h, 4w]; of the whole window, its padding too: no place has none."""
         signs = np.random.default_rng(SEED).integers(0, 2, self._window.target.shape).astype(np.float32) * 2 - 1
-        _, gradient = self._synthesis(decided.y_hat, np.zeros_like(self._window.visible), signs)
+        _, gradient = self._with_gradient(decided.y_hat, np.zeros_like(self._window.visible), signs)
+        if not np.isfinite(gradient).all():
+            raise NoGradientError("the gradient of the plain pass is not finite.")
         energy = np.square(gradient) * np.float32(self._error_bits * self._step**2)
         channel = energy.mean((1, 2), keepdims=True)
         channel = np.maximum(channel, channel.mean() * LEAST_CHANNEL + np.finfo(np.float32).tiny)
@@ -141,13 +157,24 @@ class Descent:
         of_means: Array = share[:, None, None] * of_pixels.mean((1, 2), keepdims=True)
         return of_pixels + of_means
 
-    def _synthesis(self, y_hat: Array, visible: Array, signs: Array) -> tuple[Array, Array]:
+    def _with_gradient(self, y_hat: Array, visible: Array, signs: Array) -> tuple[Array, Array]:
         """Return the window's picture and the gradient of the core's y_hat."""
+        x_hat, gradient = self._model.transforms.synthesis_gradient(
+            self._around(y_hat), self._rate_bias, self._window.target, visible, signs
+        )
+        return x_hat, gradient[:, *self._window.core]
+
+    def _picture(self, y_hat: Array) -> Array:
+        """Return the window's picture; one that is not finite is full of what is no number."""
+        try:
+            return self._model.transforms.synthesis(self._around(y_hat), self._rate_bias)
+        except DamagedFileError:
+            return np.full_like(self._window.target, np.nan)
+
+    def _around(self, y_hat: Array) -> Array:
         whole = self._window.around.copy()
         whole[:, *self._window.core] = y_hat
-        bias = self._model.rates.bias("synthesis", self._row)
-        x_hat, gradient = self._model.transforms.synthesis_gradient(whole, bias, self._window.target, visible, signs)
-        return x_hat, gradient[:, *self._window.core]
+        return whole
 
     def _pixels_by_squares(self, error: Array) -> Array:
         """Return the sums over the pixels [H, W] of every square; around the core, the nearest one has them."""
@@ -161,8 +188,10 @@ class Descent:
 @dataclass(frozen=True)
 class _Decided:
     target: Array
+    """In steps, [M, 4h, 4w], and so are the values."""
     values: Array
     y_hat: Array
+    """As the decoder has it, without the gain."""
     bits: Array
     """Of every square of 2x2 latents, [2h, 2w], z left out."""
 
@@ -175,6 +204,7 @@ class _State:
     target: Array
     values: Array
     gradient: Array
+    """Of lambda D, bits per step; 0 where the search does not go on."""
     around: Array
     """R + lambda D in bits of every square with those around it, [2h, 2w]."""
     total: float

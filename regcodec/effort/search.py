@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.bitstream.container import Chunk, read_rgc
-from regcodec.codec.adjoint import NoGradientError
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import KeptLatents, Quantizer, file_bytes, nearest
 from regcodec.codec.model import Model
@@ -32,7 +31,7 @@ from regcodec.effort.deadzone import Deadzone
 from regcodec.effort.descent import Descent
 from regcodec.effort.levels import Level, level_of, refuse_without_extra
 from regcodec.effort.windows import Windows
-from regcodec.errors import UsageError
+from regcodec.errors import NoGradientError, UsageError
 from regcodec.exact.context import ExactContext
 
 Progress = Callable[[float], None]
@@ -158,10 +157,12 @@ class Search:
             return self._file(row, self.clock.laps("search", self._descended(row, lambda_)))
         except NoGradientError:
             return None
+        finally:
+            self.model.transforms.release_gradient()
 
     def _descended(self, row: int, lambda_: float) -> Iterator[tuple[Latent, Latent]]:
         windows = Windows(self.pixels, self.model, row)
-        steps, done = self.level.descent * len(windows.grid), 0
+        steps, done = (self.level.descent + 1) * len(windows.grid), 0
 
         def tick() -> None:
             nonlocal done

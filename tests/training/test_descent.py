@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from regcodec.codec.adjoint import NoGradientError, with_gradient
+from regcodec.bitstream.container import read_rgc
+from regcodec.codec.adjoint import with_gradient
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import analyse, code_latents, encode_pixels
 from regcodec.codec.model import Model
@@ -27,7 +28,7 @@ from regcodec.effort.deadzone import Deadzone
 from regcodec.effort.descent import Descent
 from regcodec.effort.search import cost, encode_with_effort
 from regcodec.effort.windows import Windows
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedFileError, NoGradientError
 from regcodec.training.restore import restore_network
 from regcodec.training.sensitivity import context_curvature
 from tests.images import render
@@ -92,6 +93,9 @@ def graph(nodes: list[onnx.NodeProto], *weights: tuple[str, tuple[int, ...]]) ->
         ([("Concat", ["y_hat", "y_hat"], {"axis": 2})], "along the channels"),
         ([("Mul", ["y_hat"], {})], "not well formed"),
         ([("LeakyRelu", ["y_hat"], {})], "not well formed"),
+        ([("LeakyRelu", ["y_hat"], {"alpha": -0.5})], "the slope -0.5"),
+        ([("Conv", ["y_hat", "w"], {"strides": [1, 1], "kernel_shape": [1, 1], "pads": [2] * 4,
+           "dilations": [1, 1], "group": 1})], "borders wider"),
         ([("Identity", ["w"], {})], "not well formed"),
     ],
 )  # fmt: skip
@@ -166,7 +170,7 @@ def test_tiles_are_searched_with_their_neighbours(model: Model, grey: bool) -> N
     assert cost(found, pixels, tiled, lambda_) < cost(plain, pixels, tiled, lambda_)
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1)
-    assert len(told) == 4 * len(tiled.grid(130, 150))
+    assert len(told) == (4 + 1) * len(tiled.grid(130, 150))
 
 
 def test_errors_around_a_tile_belong_to_its_nearest_square(model: Model) -> None:
@@ -185,22 +189,40 @@ def test_errors_around_a_tile_belong_to_its_nearest_square(model: Model) -> None
         assert descent._judge(decided).total != plain
 
 
-def test_a_picture_that_is_not_finite_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_left_behind(monkeypatch: pytest.MonkeyPatch, value: float, place: int) -> None:
+    """A picture, or a gradient."""
     model, pixels = opened("hyperprior"), render(1, 128, 96)
     original, made = type(model.transforms).synthesis_gradient, itertools.count()
 
     def broken(*arguments: Any) -> Any:
-        x_hat, gradient = original(*arguments)
+        both = original(*arguments)
         if next(made) == 3:
-            x_hat[..., :8, :8] = np.nan
-        return x_hat, gradient
+            both[place][..., :2, :2] = value
+        return both
 
     monkeypatch.setattr(type(model.transforms), "synthesis_gradient", broken)
     row = model.rates.row(2.0)
     found = encode_with_effort(pixels, model, 2.0, effort=2)
     lambda_ = model.rates.lambda_of(row)
-    assert next(made) > 6
+    assert next(made) == 5
     assert cost(found, pixels, model, lambda_) < 0.99 * cost(encode_pixels(pixels, model, 2.0), pixels, model, lambda_)
+
+
+def test_a_graph_that_cannot_run_leaves_the_other_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, pixels = opened("hyperprior"), render(1, 64, 64)
+    monkeypatch.setattr("regcodec.codec.adjoint.GRADIENT", "x_hat")  # a name that there is already
+    zero = np.zeros((1, 3, 64, 64), np.float32)
+    with pytest.raises(NoGradientError, match="cannot be loaded"):
+        model.transforms.synthesis_gradient(np.zeros((192, 4, 4), np.float32), None, zero, zero[:, :1], zero)
+    assert read_rgc(encode_with_effort(pixels, model, 2.0, effort=1)).pack_id.hex() == model.pack.id
+
+
+def test_the_memory_of_the_gradient_is_given_back(model: Model) -> None:
+    encode_with_effort(render(1, 64, 64), model, 3.0, effort=1)
+    assert "_synthesis" in vars(model.transforms)
+    assert "_gradient" not in vars(model.transforms)
 
 
 def refused(*_: Any) -> Any:
@@ -208,11 +230,9 @@ def refused(*_: Any) -> Any:
 
 
 def test_without_a_gradient_symbols_are_moved_towards_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither without a rule for an operator, nor where a quadtree context has nobody to say how means follow."""
     pixels = render(1, 128, 96)
-    context = opened("res-context")
-    plain = opened("hyperprior")
-    monkeypatch.setattr(type(plain.transforms), "synthesis_gradient", refused)
-    for model in (plain, without_curvature(context)):
+    for model in (opened("hyperprior"), without_curvature(opened("res-context"))):
         weights: list[float] = []
         original = Deadzone.__call__
 
@@ -223,13 +243,17 @@ def test_without_a_gradient_symbols_are_moved_towards_zero(monkeypatch: pytest.M
 
         with monkeypatch.context() as patched:
             patched.setattr(Deadzone, "__call__", seen)
+            if model.name == "hyperprior":
+                patched.setattr(type(model.transforms), "synthesis_gradient", refused)
             found = encode_with_effort(pixels, model, 2.0, effort=2)
         assert set(weights) == {60.0, 30.0}
         lambda_ = model.rates.lambda_of(model.rates.row(2.0))
         assert cost(found, pixels, model, lambda_) <= cost(encode_pixels(pixels, model, 2.0), pixels, model, lambda_)
 
 
-@pytest.mark.parametrize("said", ["none", [1.0], [float("nan")] * 448, [-1.0] * 448, [[1.0], [1.0, 2.0]]])
+@pytest.mark.parametrize(
+    "said", ["none", [1.0], [float("nan")] * 448, [-1.0] * 448, [[1.0], [1.0, 2.0]], [10**400] * 448, [1e300] * 448]
+)
 def test_a_curvature_that_is_not_well_formed_is_refused(said: Any) -> None:
     pack = read_pack(Path("models/res-context.rgm"))
     model = Model.from_pack(replace(pack, manifest={**pack.manifest, "context_curvature": said}), threads=1)
