@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from regcodec.errors import UsageError
+from regcodec.errors import RegcodecError, UsageError
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
@@ -36,6 +36,19 @@ def is_ordinary(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return True
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder at any depth and no folder itself; one that cannot be read is a `RegcodecError`."""
+
+    def refuse(error: OSError) -> None:
+        raise RegcodecError(
+            f"{error.filename}: cannot be read ({error.strerror}), so that images would be missing. "
+            "Make it readable, or move it away."
+        ) from error
+
+    for below, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(below, name) for name in names)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from regcodec.errors import RegcodecError, UsageError
-from regcodec.files import write_atomically
+from regcodec.files import files_below, write_atomically
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 TIMEOUT = 30
@@ -105,21 +105,13 @@ def _folder_images(folder: Path) -> ImageSet:
     root = folder.absolute()
     paths = sorted(
         path
-        for below, _, names in os.walk(root, onerror=_refuse_unread)
-        for path in (Path(below, name) for name in names)
+        for path in files_below(root)
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
     if not paths:
         raise RegcodecError(f"{folder}: no images here or below. Known suffixes: {' '.join(sorted(SUFFIXES))}.")
     printable = root.name.encode(errors="backslashreplace").decode()  # a name of bytes that are no UTF-8
     return ImageSet(printable, root, tuple(paths))
-
-
-def _refuse_unread(error: OSError) -> None:
-    raise RegcodecError(
-        f"{error.filename}: cannot be read ({error.strerror}), so that images would be missing. "
-        "Make it readable, or move it out of the set."
-    ) from error
 
 
 def _checked(dataset: Dataset, folder: Path) -> ImageSet:

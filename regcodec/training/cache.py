@@ -19,7 +19,7 @@ import numpy as np
 
 from regcodec.codec.reading import read_picture
 from regcodec.errors import RegcodecError, UsageError
-from regcodec.files import atomic_path
+from regcodec.files import atomic_path, files_below
 
 SUFFIXES = frozenset(
     (
@@ -72,10 +72,13 @@ class ImageCache:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files under `folder` at any depth, sorted; none is a `UsageError`."""
+    """Return the image files under `folder` at any depth, sorted; none is a `UsageError`.
+
+    A folder below it that cannot be read is a `RegcodecError`.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder}: is not a directory. Name a folder of images.")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in files_below(folder) if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
         raise UsageError(f"{folder}: holds no images ({' '.join(sorted(SUFFIXES))}).")
     return found

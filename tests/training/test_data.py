@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from regcodec.errors import UsageError
-from regcodec.training.cache import open_cache
+from regcodec.errors import RegcodecError, UsageError
+from regcodec.training.cache import list_images, open_cache
 from regcodec.training.data import Crops, random_crop, split
+from tests.images import render
 from tests.training.conftest import TINY
 
 
@@ -67,6 +70,21 @@ def test_a_file_that_is_no_image_is_left_out_and_named(tmp_path: Path) -> None:
     said: list[str] = []
     assert len(open_cache(tmp_path, tmp_path / "cache", smallest=64, say=said.append)) == 1
     assert any("bad.png: left out" in line for line in said)
+
+
+def test_a_folder_below_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(render(1, 64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(RegcodecError, match=r"locked: cannot be read \(Permission denied\)"):
+        list_images(tmp_path)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
