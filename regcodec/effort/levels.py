@@ -32,7 +32,7 @@ LEVELS = (
     Level(weights=(60.0,), descent=2),
     Level(weights=(60.0, 30.0), descent=4),
     Level(weights=(60.0, 30.0, 20.0, 40.0, 14.0), descent=8),
-    Level(weights=(30.0,), proximal=6),
+    Level(weights=(30.0,), proximal=8),
     Level(weights=(30.0,), proximal=12),
     Level(weights=(30.0,), proximal=30),
     Level(weights=(30.0,), proximal=80, annealing=80),
