@@ -114,6 +114,7 @@ def test_a_name_in_brackets_and_one_that_is_no_utf_8_are_shown(
 def test_the_threads_are_those_that_the_process_may_use(
     folders: list[Path], pack: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 77)
     result = run("eval", "--dataset", folders[0], "--model", pack, "--qualities", "1")
