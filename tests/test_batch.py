@@ -336,10 +336,14 @@ def test_messages_that_nobody_gets_change_nothing(tree: Path, lost: str) -> None
     assert shell(f"regcodec encode a.png --nonsense {lost}", tree).returncode == 2
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_on_a_full_device_is_one_sentence(tree: Path, option: str) -> None:
-    done = shell(f"regcodec {option} >/dev/full", tree)
-    assert (done.returncode, done.stderr) == (1, b"Error: standard output: No space left on device.\n")
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [("--help", "standard output"), ("--version", "standard output"), ("models", "input or output")],
+)
+def test_words_on_a_full_device_end_in_one_sentence(tree: Path, command: str, named: str, buffered: str) -> None:
+    done = shell(f"PYTHONUNBUFFERED={buffered} regcodec {command} >/dev/full", tree)
+    assert (done.returncode, done.stderr) == (1, f"Error: {named}: No space left on device.\n".encode())
 
 
 @pytest.mark.parametrize("signal_", [KeyboardInterrupt, SystemExit])

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from regcodec.cli.streams import let_messages_be_lost
+from regcodec.cli.streams import let_messages_be_lost, let_output_be_lost
 from regcodec.cli.version import show_version
 from regcodec.errors import RegcodecError
 
@@ -60,6 +60,7 @@ class _Group(click.Group):
         except OSError as error:
             if isinstance(error, BrokenPipeError) and ctx.invoked_subcommand in ("info", "models"):
                 raise  # a reader of their lines has seen enough: click ends without a word
+            let_output_be_lost()
             click.echo(f"Error: {error.filename or 'input or output'}: {error.strerror or error}.", err=True)
             ctx.exit(RegcodecError.exit_code)
 
@@ -89,5 +90,6 @@ def run(prog_name: str | None = None) -> None:
     try:
         main(prog_name=prog_name)
     except OSError as error:  # of the help or the version, which come before any command
+        let_output_be_lost()
         click.echo(f"Error: standard output: {error.strerror or error}.", err=True)
         sys.exit(RegcodecError.exit_code)

@@ -39,8 +39,18 @@ def write_bytes(target: Path, data: bytes) -> None:
         stream.flush()
     except OSError as error:
         error.filename = "standard output"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still in the buffer fails no more at exit
+        let_output_be_lost()
         raise
+
+
+def let_output_be_lost() -> None:
+    """Write what standard output still has in its buffer, or nowhere if that fails: it fails no more at exit."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def refuse_terminal(target: Path) -> None:
