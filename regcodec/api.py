@@ -32,8 +32,6 @@ from regcodec.effort.search import encode_with_effort
 from regcodec.errors import RegcodecError, UsageError, naming
 
 Metadata = Literal["exif", "icc", "xmp"]
-UNREADABLE = (OSError, ValueError, SyntaxError, IndexError, TypeError, OverflowError, RuntimeError)
-"""What Pillow raises for the file of an image that is opened and damaged."""
 
 
 def encode(
@@ -100,7 +98,9 @@ def _picture(
     if isinstance(image, Image.Image):
         try:
             return picture_of(image, stripped=names, depth=depth)
-        except UNREADABLE as error:  # Pillow reads a file when the pixels are first needed
+        except (RegcodecError, MemoryError):
+            raise
+        except Exception as error:  # Pillow reads a file when the pixels are first needed, and raises what it likes
             raise RegcodecError(f"the image cannot be read ({error}).") from error
     if isinstance(image, np.ndarray):
         return picture_of(_image_of(image))

@@ -155,6 +155,15 @@ def test_an_image_whose_file_is_cut_short_is_a_failure_of_the_family() -> None:
         regcodec.encode(image)
 
 
+def test_whatever_pillow_raises_for_its_image_is_a_regcodec_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise AssertionError("of a parser")
+
+    monkeypatch.setattr(regcodec.api, "picture_of", broken)
+    with pytest.raises(RegcodecError, match=r"the image cannot be read \(of a parser\)"):
+        regcodec.encode(Image.new("RGB", (8, 8)))
+
+
 def test_a_name_that_no_file_can_have_is_a_failure_of_the_family() -> None:
     for code in (regcodec.encode, regcodec.decode):
         with pytest.raises(RegcodecError, match="null byte"):

@@ -85,7 +85,7 @@ class _Messages(io.TextIOWrapper):
 def let_messages_be_lost() -> None:
     """Make standard error one that never fails, for the rest of the process."""
     if sys.stderr is None:  # closed (2>&-); the null device takes its number, which the next file would get
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+        sys.stderr = _Messages(io.BufferedWriter(io.FileIO(os.devnull, "w")), encoding="utf-8")
     else:
         sys.stderr = _Messages(
             sys.stderr.buffer, encoding=sys.stderr.encoding, errors=sys.stderr.errors, line_buffering=True

@@ -27,8 +27,6 @@ from regcodec.errors import LimitError, RegcodecError
 _pillow_limit = threading.Lock()
 _ONE_PICTURE = ("MPO", "PSD")
 """Formats whose further frames are views or layers of the first; the first is the picture."""
-
-
 _EXIF_TEXT = "Raw profile type exif"
 """A name, a length and hexadecimal digits, each on lines of their own."""
 _NO_STILLS = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "PDF")

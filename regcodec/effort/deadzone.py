@@ -24,7 +24,7 @@ from regcodec.coding.tables import FrequencyTables
 
 @dataclass(frozen=True)
 class Deadzone:
-    """A quantizer for `codec.encoder.Choices`."""
+    """A quantizer for `codec.encoder`."""
 
     tables: FrequencyTables
     weight: float | npt.NDArray[np.float32]

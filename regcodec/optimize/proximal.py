@@ -43,6 +43,7 @@ from torch import Tensor, nn
 from regcodec.effort.descent import CAUTION, LEAST_CHANNEL, LEAST_PLACE, MOST_CAUTION, RELIEF, TOLERANCE
 from regcodec.optimize.objective import Objective, Quantizer, gaussian_bits, nearest, rounded
 from regcodec.optimize.walks import Part, one_pass, walk_of
+from regcodec.training.sensitivity import signs
 
 SHORT = 20
 """Iterations under which a run is `BRIEF`."""
@@ -226,7 +227,7 @@ def curvature_of(objective: Objective, v: Tensor, u: Tensor, noise: torch.Genera
     x_hat = objective.unclamped(y_hat)
     energy = torch.zeros_like(y_hat)
     for _ in range(PROBES):
-        (gradient,) = torch.autograd.grad(x_hat, y_hat, _signs(x_hat.shape, noise), retain_graph=True)
+        (gradient,) = torch.autograd.grad(x_hat, y_hat, signs(x_hat.shape, noise), retain_graph=True)
         energy += gradient.square() / PROBES
     del x_hat, gradient  # and with them the graph, before the next is made
     of_pixels = _separable(energy) * objective.error_bits / objective.gain**2
@@ -242,7 +243,7 @@ def _of_means(objective: Objective, v: Tensor, u: Tensor, of_pixels: Tensor, noi
     def probe(part: Part, v: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         weight = part(of_pixels).sqrt()
         for signed in means:
-            signed.append((_signs(mean.shape, noise) * weight * mean).sum())
+            signed.append((signs(mean.shape, noise) * weight * mean).sum())
         return _nearest(part, v, mean, scale)
 
     v = v.detach().requires_grad_()
@@ -270,7 +271,3 @@ def _with_neighbours(squares: Tensor) -> Tensor:
 def _spread(squares: Tensor) -> Tensor:
     """Return [1, 1, H, W] of [1, 1, H/2, W/2]: every element has its square's."""
     return nn.functional.interpolate(squares, scale_factor=2)
-
-
-def _signs(shape: torch.Size, noise: torch.Generator) -> Tensor:
-    return torch.randint(0, 2, shape, generator=noise, device=noise.device).float() * 2 - 1

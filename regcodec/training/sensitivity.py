@@ -54,7 +54,7 @@ def _of_pixels(network: ResContext, y_hat: Tensor, quality: Tensor, noise: torch
     x_hat = network.synthesise(leaf, quality)
     energy = torch.zeros_like(y_hat)
     for _ in range(PROBES):
-        (gradient,) = torch.autograd.grad(x_hat, leaf, _signs(x_hat.shape, noise), retain_graph=True)
+        (gradient,) = torch.autograd.grad(x_hat, leaf, signs(x_hat.shape, noise), retain_graph=True)
         energy += gradient.square() / PROBES
     channel = energy.mean((2, 3), keepdim=True)
     channel = channel.clamp(min=LEAST * channel.max().item() + torch.finfo(channel.dtype).tiny)
@@ -73,7 +73,7 @@ def _of_means(
 
     def code(step: int, own: Tensor) -> Tensor:
         mean = own.chunk(2, 1)[1]
-        signed.append((_signs(mean.shape, noise) * quarter(weight, step).sqrt() * mean).sum())
+        signed.append((signs(mean.shape, noise) * quarter(weight, step).sqrt() * mean).sum())
         return quarter(leaf, step)
 
     network.context.walk(parameters, code, network.rate_bias("context", quality))
@@ -81,5 +81,6 @@ def _of_means(
     return gradient.square()
 
 
-def _signs(shape: torch.Size, noise: torch.Generator) -> Tensor:
-    return torch.randint(0, 2, shape, generator=noise).float() * 2 - 1
+def signs(shape: torch.Size, noise: torch.Generator) -> Tensor:
+    """Return random signs on the device of `noise`."""
+    return torch.randint(0, 2, shape, generator=noise, device=noise.device).float() * 2 - 1
