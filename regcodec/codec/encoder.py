@@ -6,7 +6,7 @@ for each tile: window of pixels -> planes -> y, z of its core -> z symbols
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,21 +72,21 @@ class KeptLatents:
         self._analysis = -1
         self._tiles: list[tuple[Latent, Latent]] = []
 
-    def at(self, row: int) -> Iterator[tuple[Latent, Latent]]:
+    def at(self, row: int) -> Sequence[tuple[Latent, Latent]]:
         """Return z and y of each tile at a row."""
         wanted = self.model.rates.analysis_of(row)
         if self._analysis != wanted:
             self._tiles = []  # not beside the new ones in memory
             self._tiles = list(latents_of(self.pixels, self.model, row, self.clock))
             self._analysis = wanted
-        return iter(self._tiles)
+        return self._tiles
 
 
 def file_bytes(
     pixels: Pixels,
     model: Model,
     row: int,
-    tiles: Iterator[tuple[Latent, Latent]],
+    tiles: Iterable[tuple[Latent, Latent]],
     clock: Stopwatch,
     extras: tuple[Chunk, ...] = (),
     quantize: Quantizer = nearest,

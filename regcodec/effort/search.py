@@ -11,7 +11,7 @@ nothing here, and no plain encode, imports torch.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -161,7 +161,8 @@ class Search:
             self.model.transforms.release_gradient()
 
     def _descended(self, row: int, lambda_: float) -> Iterator[tuple[Latent, Latent]]:
-        windows = Windows(self.pixels, self.model, row)
+        plain = self._latents.at(row)
+        windows = Windows(self.pixels, self.model, row, plain)
         steps, done = (self.level.descent + 1) * len(windows.grid), 0
 
         def tick() -> None:
@@ -170,7 +171,7 @@ class Search:
             if self.progress:
                 self.progress(done / steps)
 
-        for tile, (z, y) in enumerate(self._latents.at(row)):
+        for tile, (z, y) in enumerate(plain):
             found = Descent(self.model, row, lambda_, windows.of(tile)).best(z, y, self.level.descent, tick)
             windows.keep(tile, z, found)
             yield z, found
@@ -179,10 +180,11 @@ class Search:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of compressai about torch, which no user can act on
             module = import_module("regcodec.optimize.picture")
-        optimizer = module.Optimizer(self.pixels, self.model, row, lambda_, self.level, self.progress)
-        return self.clock.laps("search", optimizer.tiles(self._latents.at(row)))
+        plain = self._latents.at(row)
+        optimizer = module.Optimizer(self.pixels, self.model, row, lambda_, self.level, plain, self.progress)
+        return self.clock.laps("search", optimizer.tiles())
 
-    def _file(self, row: int, tiles: Iterator[tuple[Latent, Latent]], quantize: Quantizer = nearest) -> bytes:
+    def _file(self, row: int, tiles: Iterable[tuple[Latent, Latent]], quantize: Quantizer = nearest) -> bytes:
         return file_bytes(self.pixels, self.model, row, tiles, self.clock, self.extras, quantize)
 
     def _cost(self, data: bytes, lambda_: float) -> float:

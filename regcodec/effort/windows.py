@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.codec.encoder import analyse, code_latents
+from regcodec.codec.encoder import code_latents
 from regcodec.codec.model import Model
 from regcodec.codec.pixels import Pixels, to_planes
 from regcodec.codec.stopwatch import Stopwatch
@@ -38,6 +39,8 @@ class Windows:
     pixels: Pixels
     model: Model
     row: int
+    plain: Sequence[tuple[Latent, Latent]]
+    """z and y of each tile, of the plain pass."""
     _kept: dict[int, Latent] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +61,7 @@ class Windows:
             if source == tile:
                 continue
             if source not in self._kept:
-                self._kept[source] = self._decoded(*analyse(self.pixels, self.model, source, self.row))
+                self._kept[source] = self._decoded(*self.plain[source])
             theirs = grid.core(source)
             part = theirs.shared(box)
             around[:, *part.slices(box, step)] = self._kept[source][:, *part.slices(theirs, step)]

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -37,20 +37,27 @@ class Optimizer:
     """Of one picture at one quality."""
 
     def __init__(
-        self, pixels: Pixels, model: Model, row: int, lambda_: float, level: Level, progress: Progress | None
+        self,
+        pixels: Pixels,
+        model: Model,
+        row: int,
+        lambda_: float,
+        level: Level,
+        plain: Sequence[tuple[Latent, Latent]],
+        progress: Progress | None,
     ) -> None:
         if model.transforms.threads is not None:
             torch.set_num_threads(model.transforms.threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = _network(model).to(self.device)
         self.pixels, self.model, self.row, self.lambda_, self.level = pixels, model, row, lambda_, level
-        self._windows = Windows(pixels, model, row)
+        self._plain, self._windows = plain, Windows(pixels, model, row, plain)
         self._progress = progress
         self._done = 0
 
-    def tiles(self, plain: Iterator[tuple[Latent, Latent]]) -> Iterator[tuple[Latent, Latent]]:
+    def tiles(self) -> Iterator[tuple[Latent, Latent]]:
         """Yield z and y of each tile, made from those of the analysis transform."""
-        for tile, (z, y) in enumerate(plain):
+        for tile, (z, y) in enumerate(self._plain):
             yield self._better(tile, z, y)
 
     def _better(self, tile: int, z: Latent, y: Latent) -> tuple[Latent, Latent]:

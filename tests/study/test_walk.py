@@ -21,7 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from regcodec.codec.encoder import analyse, code_latents
+from regcodec.codec.encoder import analyse, code_latents, latents_of
 from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.effort.levels import LEVELS
@@ -58,9 +58,9 @@ def objective_of(
 ) -> tuple[Objective, torch.Tensor, torch.Tensor]:
     """Return the objective of a picture of one tile and the plain pass's v and u."""
     row = model.rates.row(quality)
-    optimizer = Optimizer(pixels, model, row, model.rates.lambda_of(row), LEVELS[4], None)
+    plain = [(z, y)] = list(latents_of(pixels, model, row, Stopwatch()))
+    optimizer = Optimizer(pixels, model, row, model.rates.lambda_of(row), LEVELS[4], plain, None)
     objective = Objective(optimizer.network, model, row, optimizer.lambda_, optimizer._window(0), bfloat16=bfloat16)
-    z, y = analyse(pixels, model, 0, row)
     return objective, *objective.start(torch.from_numpy(y), torch.from_numpy(z))
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from regcodec.bitstream.container import read_rgc
 from regcodec.codec.adjoint import with_gradient
 from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import analyse, code_latents, encode_pixels
+from regcodec.codec.encoder import code_latents, encode_pixels, latents_of
 from regcodec.codec.model import Model
 from regcodec.codec.pack import read_pack
 from regcodec.codec.stopwatch import Stopwatch
@@ -136,8 +136,8 @@ def test_a_target_is_met_by_a_better_file(target: Target) -> None:
 def test_the_symbols_that_the_descent_chose_are_those_in_the_file() -> None:
     model, pixels = opened("res-context"), render(1, 128, 96)
     row = 300
-    z, y = analyse(pixels, model, 0, row)
-    descent = Descent(model, row, model.rates.lambda_of(row), Windows(pixels, model, row).of(0))
+    plain = [(z, y)] = list(latents_of(pixels, model, row, Stopwatch()))
+    descent = Descent(model, row, model.rates.lambda_of(row), Windows(pixels, model, row, plain).of(0))
     found = descent.best(z, y, 4, lambda: None)
     z_symbols, y_symbols, _ = code_latents(z, found, model, row, Stopwatch())
     for where, means, _ in model.walk(z_symbols, y_symbols.copy(), row):
@@ -150,8 +150,8 @@ def test_what_the_descent_goes_by_is_what_the_file_has(model: Model) -> None:
     """Its R + lambda D of the plain pass is that of the file, z and the container left out."""
     pixels, row = render(2, 110, 90), 2
     lambda_ = model.rates.lambda_of(row)
-    z, y = analyse(pixels, model, 0, row)
-    descent = Descent(model, row, lambda_, Windows(pixels, model, row).of(0))
+    plain = [(z, y)] = list(latents_of(pixels, model, row, Stopwatch()))
+    descent = Descent(model, row, lambda_, Windows(pixels, model, row, plain).of(0))
     z_symbols = model.z_symbols(z, row)
     state = descent._judge(descent._decide(z_symbols, y / np.float32(model.step(row)), None))
     data = encode_pixels(pixels, model, model.rates.qualities[row])
@@ -176,9 +176,10 @@ def test_tiles_are_searched_with_their_neighbours(model: Model, grey: bool) -> N
 def test_errors_around_a_tile_belong_to_its_nearest_square(model: Model) -> None:
     tiled = replace(model, tiling=Tiling(whole=0, core=64, analysis_halo=64, synthesis_halo=32))
     pixels = render(6, 150, 130)
+    tiles = list(latents_of(pixels, tiled, 2, Stopwatch()))
     for tile, corner, square in ((0, -1, (1, 1)), (4, 0, (0, 0))):
-        z, y = analyse(pixels, tiled, tile, 2)
-        window = Windows(pixels, tiled, 2).of(tile)
+        z, y = tiles[tile]
+        window = Windows(pixels, tiled, 2, tiles).of(tile)
         descent = Descent(tiled, 2, 0.01, window)
         decided = descent._decide(tiled.z_symbols(z, 2), y / np.float32(tiled.step(2)), None)
         plain = descent._judge(decided).total

@@ -16,7 +16,7 @@ from PIL import Image
 import regcodec.effort.levels
 from regcodec.bitstream.container import read_rgc
 from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import analyse, code_latents, encode_pixels, encode_symbols
+from regcodec.codec.encoder import analyse, code_latents, encode_pixels, encode_symbols, latents_of
 from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target
@@ -45,8 +45,8 @@ PICTURES = (
 
 def objective_of(pixels: np.ndarray, model: Model, row: int) -> tuple[Objective, torch.Tensor, torch.Tensor]:
     """Return the objective of a picture of one tile and the plain pass's v and u."""
-    optimizer = Optimizer(pixels, model, row, model.rates.lambda_of(row), LEVELS[4], None)
-    z, y = analyse(pixels, model, 0, row)
+    plain = [(z, y)] = list(latents_of(pixels, model, row, Stopwatch()))
+    optimizer = Optimizer(pixels, model, row, model.rates.lambda_of(row), LEVELS[4], plain, None)
     window = optimizer._window(0)
     objective = Objective(optimizer.network, model, row, optimizer.lambda_, window, bfloat16=False)
     return objective, *objective.start(torch.from_numpy(y), torch.from_numpy(z))
@@ -319,9 +319,10 @@ def test_a_proposal_that_is_not_finite_is_left_behind(model: Model, monkeypatch:
 def test_squares_of_a_tile_have_the_errors_around_it(model: Model, grey: bool) -> None:
     tiled = replace(model, tiling=Tiling(whole=0, core=64, analysis_halo=64, synthesis_halo=32))
     pixels = render(6, 150, 130, grey=grey)
-    optimizer = Optimizer(pixels, tiled, 2, tiled.rates.lambda_of(2), LEVELS[4], None)
+    tiles = list(latents_of(pixels, tiled, 2, Stopwatch()))
+    optimizer = Optimizer(pixels, tiled, 2, tiled.rates.lambda_of(2), LEVELS[4], tiles, None)
     for tile, corner, square in ((0, -1, [1, 1]), (4, 0, [0, 0])):
-        z, y = analyse(pixels, tiled, tile, 2)
+        z, y = tiles[tile]
         objective = Objective(optimizer.network, tiled, 2, 0.01, optimizer._window(tile), bfloat16=False)
         v, u = objective.start(torch.from_numpy(y), torch.from_numpy(z))
         with torch.no_grad():
