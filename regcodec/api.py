@@ -10,7 +10,8 @@ Packs are found as on the command line and opened once a process. Every failure 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
 from os import PathLike, fspath
@@ -67,7 +68,8 @@ def encode(
     _check_numbers(quality=quality, target_size=target_size, target_bpp=target_bpp, target_psnr=target_psnr)
     picture = _picture(image, names, depth)
     chosen = wanted_quality(quality, size=target_size, bpp=target_bpp, psnr=target_psnr)
-    opened = model_for_encoding(_name(model), threads)
+    with _as_failure(model):
+        opened = model_for_encoding(_name(model), threads)
     return encode_picture(picture, opened, chosen, encode=partial(encode_with_effort, effort=effort))
 
 
@@ -89,7 +91,9 @@ def decode(
     if not isinstance(data, bytes | bytearray | memoryview):
         raise UsageError(f"{type(data).__name__} is no .rgc file; pass its bytes or its path.")
     data = bytes(data)
-    return to_image(without(decode_picture(data, model_for_decoding(data, _name(model), threads)), names))
+    with _as_failure(model):
+        opened = model_for_decoding(data, _name(model), threads)
+    return to_image(without(decode_picture(data, opened), names))
 
 
 def _picture(
@@ -126,6 +130,15 @@ def _read(path: str | PathLike[str]) -> bytes:
         raise RegcodecError(f"{error.strerror or error}.") from error
     except ValueError as error:  # a name that no file can have
         raise RegcodecError(f"{error}.") from error
+
+
+@contextmanager
+def _as_failure(model: str | PathLike[str] | None) -> Iterator[None]:
+    """Turn what the system says of a pack's file into a `RegcodecError`."""
+    try:
+        yield
+    except OSError as error:
+        raise RegcodecError(f"{error.filename or model}: {error.strerror or error}.") from error
 
 
 def _name(model: str | PathLike[str] | None) -> str | None:

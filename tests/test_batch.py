@@ -120,6 +120,34 @@ def test_a_batch_goes_on_after_errors_and_exits_with_1(
     assert len(files(tmp_path / "out")) == 4
 
 
+def test_what_a_walk_passes_over_is_counted(run: Callable[..., Result], tree: Path) -> None:
+    (tree / "deep" / "IMG_1.HEIC").write_bytes(b"a picture to others")
+    for _ in range(2):  # outputs of the first time are not among them
+        result = run("encode", "-r", tree, "--skip-existing", *TINY)
+        assert "passed over, of other kinds: 2\n" in result.stderr
+    assert "passed over" not in run("encode", "-r", tree, "--force", "--quiet", *TINY).stderr
+    assert "passed over" not in run("verify", "-r", tree).stderr
+
+
+def test_an_output_without_its_option_is_not_taken_for_an_input(run: Callable[..., Result], tree: Path) -> None:
+    before = files(tree)
+    for words in (("encode", tree / "a.png", tree / "out.rgc"), ("decode", tree / "x.rgc", tree / "out.png")):
+        result = run(*words, *TINY)
+        assert result.exit_code == 2
+        assert f"{words[2]}: does not exist. If it is the output, name it with -o." in result.stderr
+    assert files(tree) == before
+
+
+def test_one_output_under_two_names_is_made_once(run: Callable[..., Result], tree: Path) -> None:
+    (tree / "same").symlink_to(tree / "deep")
+    (tree / "deep" / "a.png").write_bytes((tree / "a.png").read_bytes())
+    (tree / "deep" / "a.webp").write_bytes((tree / "a.png").read_bytes())
+    result = run("encode", tree / "deep" / "a.png", tree / "same" / "a.webp", *TINY)
+    assert result.exit_code == 1
+    assert f"its output {tree}/same/a.rgc is that of {tree}/deep/a.png already. Do it alone, with -o." in result.stderr
+    assert result.stderr.endswith("1 done, 0 skipped, 1 failed\n")
+
+
 def test_an_unreadable_input_is_one_sentence(run: Callable[..., Result], tree: Path, monkeypatch) -> None:
     def shut(self: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(self))
@@ -135,7 +163,8 @@ def test_an_input_without_permission_waits_for_its_turn_and_fails_alone(
 ) -> None:
     """Root may read everything: what is asked of the system is answered for it."""
     monkeypatch.setattr("os.access", lambda *_: False)
-    result = run(command, tree / "notes.txt", tree / "none.png")
+    missing = tree / ("none.png" if command == "encode" else "none.rgc")
+    result = run(command, tree / "notes.txt", missing)
     assert (result.exit_code, "Usage:" in result.stderr) == (1, False)
     assert result.stderr.endswith("0 done, 0 skipped, 2 failed\n")
 

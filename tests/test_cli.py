@@ -192,6 +192,7 @@ def test_info_describes_a_pack_by_name_and_by_file(run: Run, model: Model) -> No
     assert by_name == by_file
     assert by_name["pack_id"] == model.pack.id
     assert [row["q"] for row in by_name["qualities"]] == [1, 3, 4]
+    assert by_name["quality_step"] is None
     lines = [line.split() for line in run("info", "tiny").stdout.splitlines()]
     assert ["pack", "id", model.pack.id] in lines
     assert lines[lines.index(["qualities", "q", "lambda"]) + 1] == ["1", "0.0018"]

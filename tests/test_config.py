@@ -80,6 +80,15 @@ def test_the_paper_preset_is_the_papers_training() -> None:
         ({"rates": "0.01", "regularizer": "source-entropy", "ratio": 0.1, "source_width": -1}, "not be negative"),
         ({"rates": "0.01", "regularizer": "source-entropy", "ratio": 0.1, "source_windows": 3}, "1, 2 or 4"),
         ({"rates": "0.01", "source_windows": 2}, "go with a --regularizer"),
+        ({"rates": "0.01", "compensate": False}, "--no-compensate goes with --ratio"),
+        (
+            {"rates": "0.01", "regularizer": "source-entropy", "alpha": "1", "compensate": False},
+            "--no-compensate goes with --ratio",
+        ),
+        (
+            {"rates": "0.01", "regularizer": "source-entropy", "ratio": 0.1, "regularizer_from": 50, "steps": 50},
+            "--regularizer-from must be below --steps",
+        ),
         (
             {
                 "rates": "0.01",

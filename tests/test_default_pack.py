@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from regcodec.cli.info import pack_facts
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import KeptLatents, file_bytes
 from regcodec.codec.library import DEFAULT, find_pack
@@ -34,6 +35,7 @@ def test_the_default_pack_serves_every_quality_from_1_to_8(default: Model) -> No
     assert len(rates.qualities) >= 512
     assert 16 <= len(rates.z_steps) <= 64
     assert rates.trained == tuple(range(1, 9))
+    assert pack_facts(find_pack(DEFAULT))["quality_step"] == 0.01
     assert [rates.lambda_of(rates.row(q)) for q in rates.trained] == pytest.approx(QUALITY_LAMBDAS)
 
 

@@ -47,8 +47,12 @@ def shell(tmp_path: Path):
 
 
 def test_the_scripts_of_the_batch_page_do_what_they_say(shell, tmp_path: Path) -> None:
-    encode, everything, once, check, tell, sizes = SCRIPTS
+    tree, encode, everything, once, check, tell, sizes = SCRIPTS
     photos = tmp_path / "photos"
+    assert shell(tree).returncode == 0
+    made = {path.relative_to(tmp_path / "small") for path in (tmp_path / "small").rglob("*.rgc")}
+    assert made == {Path("a.rgc"), Path("b c.rgc"), Path("deeper/d.rgc")}
+
     assert shell(encode).returncode == 0
     assert sorted(p.name for p in photos.glob("*.rgc")) == ["a.rgc", "b c.rgc"]
 
@@ -64,7 +68,8 @@ def test_the_scripts_of_the_batch_page_do_what_they_say(shell, tmp_path: Path) -
 
     told = shell(tell)
     assert told.stdout.splitlines() == ["damaged: photos/b c.rgc"]
-    assert (photos / "a.png").exists()
+    assert (tmp_path / "decoded/a.png").exists()
+    assert not (photos / "a.png").exists()
 
     damaged.unlink()
     assert shell(sizes).stdout.split()[1::2] == ["photos/a.rgc"]

@@ -132,6 +132,10 @@ ARCHIVES: dict[str, tuple[Callable[[dict[str, bytes]], bytes], str]] = {
         lambda m: zipped([(f"{i}", b"") for i in range(5000)], with_id(m)),
         "not a regcodec pack: its directory has 5000 members",
     ),
+    "another-directory": (
+        lambda m: packed(m).replace(b"PK\5\6", b"PK\6\7" + bytes(16) + b"PK\5\6"),
+        "not a regcodec pack: it is a ZIP64 file",
+    ),
     "no-zip-file": (lambda m: bytes(100), "not a regcodec pack: it is not a ZIP file"),
     "nested-json": (
         lambda m: zipped([(n, b"[" * 2_000_000 if n == MANIFEST else v) for n, v in m.items()], with_id(m)),
@@ -201,6 +205,7 @@ ARRAYS: dict[str, tuple[bytes, str]] = {
     ),
     "a-long-header": (npy(header("(" + "1," * 15_000 + ")"), bytes(8)), "is not an array"),
     "a-header-that-is-code": (npy("__import__('os').system('touch evil')"), "is not an array"),
+    "a-header-without-an-end": (npy("{'descr': '<i8', 'fortran_order': False, 'shape': (3,"), "is not an array"),
     "no-array": (b"x" * 100, "is not an array"),
 }
 
@@ -262,6 +267,14 @@ CONTENTS: dict[str, tuple[Callable[[dict[str, np.ndarray]], dict[str, np.ndarray
         lambda a: {"thresholds": a["thresholds"][::-1].copy()},
         "the pack's entropy model is not well",
     ),
+    "thresholds-whose-differences-wrap": (
+        lambda a: {"thresholds": np.array([5, 4 - (1 << 63), 3])},
+        "the pack's medians or thresholds are out of range",
+    ),
+    "a-median-without-a-magnitude": (
+        lambda a: {"medians": np.full_like(a["medians"], -(1 << 63), dtype=np.int64)},
+        "the pack's medians or thresholds are out of range",
+    ),
     "a-bound-that-does-not-hold": (
         lambda a: {"layer0_weight": np.full(a["layer0_weight"].shape, 2**31 - 1)},
         "the pack's integer network is not exact: a sum may reach",
@@ -296,6 +309,20 @@ def test_arrays_that_cannot_be_coded_with_are_refused(
     change, sentence = CONTENTS[name]
     content = entropy_with(members, **change(arrays_of(members)))
     refused(packed(members, entropy_dot_npz=content), tmp_path, run, sentence)
+
+
+@pytest.mark.parametrize("qualities", [4, 50_000])
+def test_a_quality_table_of_millions_is_refused_before_it_is_made(
+    qualities: int, members: dict[str, bytes], tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    codec = json.loads(members["codec.json"])
+    codec["rates"] = {"first": 1, "per_q": 100}
+    codec["qualities"] = [{**codec["qualities"][0], "q": 1 + i / 1000} for i in range(qualities)]
+    rows = 2_000_000 if qualities == 4 else 700
+    gains, one = np.ones(rows, np.int8), np.ones(1, np.int64)
+    entropy = entropy_with(members, gains=gains, entries=gains, z_steps=one, offsets=np.ones((1, 64), np.int64))
+    pack = packed(members, codec_dot_json=json.dumps(codec).encode(), entropy_dot_npz=entropy)
+    refused(pack, tmp_path, run, "the pack's quality table is not well formed")
 
 
 SETTINGS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -363,6 +390,29 @@ def claimed(shape: list[int]) -> onnx.TensorProto:
     return TensorProto(name="w", data_type=TensorProto.FLOAT, dims=shape, raw_data=bytes(16))
 
 
+def field(key: int, content: bytes) -> bytes:
+    """Return a field of a message by its whole key, the wire type included."""
+    encoded = bytearray()
+    for number in (key, *([] if key & 7 != 2 else [len(content)])):
+        while number > 0x7F:
+            encoded.append(number & 0x7F | 0x80)
+            number >>= 7
+        encoded.append(number)
+    return bytes(encoded) + content
+
+
+def hidden() -> bytes:
+    """Return a graph that a field number of more than 29 bits hides from those who do not cut it off."""
+    evil = helper.make_graph([helper.make_node("NonZero", ["x"], ["n"])], "more", [], [])
+    return graph(ADD, [claimed([4])]) + field(1 << 32 | 7 << 3 | 2, evil.SerializeToString())
+
+
+def disguised() -> bytes:
+    """Return a node whose operator has a second name, of a wire type that readers of its schema skip."""
+    node = helper.make_node("NonZero", ["x"], ["y"]).SerializeToString() + field(4 << 3 | 5, b"Relu")
+    return field(8 << 3, b"\x08") + field(7 << 3 | 2, field(1 << 3 | 2, node))
+
+
 ADD = [helper.make_node("Add", ["x", "w"], ["y"])]
 GRAPHS: dict[str, tuple[Callable[[], bytes], str]] = {
     "weights-in-another-file": (lambda: graph(ADD, [outside("/etc/passwd")]), "it has weights in another file."),
@@ -408,7 +458,11 @@ GRAPHS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: graph([helper.make_node("DepthToSpace", ["x"], ["y"], blocksize=16) for _ in range(8)]),
         "operators that enlarge by 65536.",
     ),
-    "no-graph-at-all": (lambda: b"\xff" * 50, "it is not an ONNX model."),
+    "no-model-at-all": (lambda: b"\xff" * 50, "it is not an ONNX model."),
+    "no-graph-at-all": (lambda: b"", "it is not an ONNX model."),
+    "two-graphs": (lambda: 2 * graph(ADD, [claimed([4])]), "it is not an ONNX model."),
+    "a-graph-in-a-field-of-33-bits": (hidden, "it is not an ONNX model."),
+    "an-operator-of-another-wire-type": (disguised, "it is not an ONNX model."),
 }  # fmt: skip
 
 
@@ -490,3 +544,30 @@ def test_the_packs_here_are_of_allowed_graphs() -> None:
         with zipfile.ZipFile(path) as archive:
             for name in (n for n in NORMATIVE if n.endswith(".onnx")):
                 refuse_unsafe(archive.read(name))
+
+
+@pytest.mark.parametrize(
+    ("codec", "manifest"),
+    [
+        ({"format": 1}, {}),
+        (None, {"training": {"data": "x"}}),
+        (None, {"context_curvature": 5}),
+        (None, {"init": {"init": 3}}),
+        (None, {"experimental": "\x1b[2J", "bytes": "x", "pack": 3}),
+    ],
+)
+def test_what_a_pack_says_about_itself_harms_no_list(
+    codec: dict | None, manifest: dict, members: dict[str, bytes], tmp_path: Path, run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("REGCODEC_MODELS", f"{tmp_path}:{GOLDEN}")
+    changed = {} if codec is None else {"codec_dot_json": json.dumps(codec).encode()}
+    (tmp_path / "evil.rgm").write_bytes(packed(members, manifest_dot_json=json.dumps(manifest).encode(), **changed))
+    told = run("info", "evil")
+    assert told.exit_code in (0, 3)
+    assert told.exit_code == 0 or told.stderr.count("\n") == 1
+    assert "\x1b" not in told.stdout
+    for options in ((), ("--json",)):
+        listed = run("models", *options)
+        assert listed.exit_code == 0, listed.output
+        assert "tiny" in listed.stdout

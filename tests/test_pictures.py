@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from regcodec.codec import alpha as alpha_module
 from regcodec.codec.alpha import METHODS, read_alpha, smooth_hidden, write_alpha
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.depth import bits_a_sample
-from regcodec.codec.metadata import LARGEST_BLOB, load_exif, orientation
+from regcodec.codec.exif import load_exif, orientation
+from regcodec.codec.metadata import LARGEST_BLOB
 from regcodec.codec.model import Model
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
 from regcodec.codec.reading import image_suffixes, picture_of, read_picture
@@ -43,6 +45,13 @@ def wide_profile() -> bytes:
     """Return the sRGB profile with red and green primaries exchanged, under another name: colours change visibly."""
     exchanged = SRGB.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
     return exchanged.replace("sRGB".encode("utf-16-be"), "WIDE".encode("utf-16-be"))
+
+
+def linear_profile() -> bytes:
+    """Return the sRGB profile with a gamma of 1, as painting programs have it, and sRGB in its name."""
+    curve = SRGB.index(b"para\0\0\0\0\0\3\0\0") + 12
+    one, nothing = struct.pack(">l", 1 << 16), bytes(4)
+    return SRGB.replace(SRGB[curve : curve + 20], one + one + nothing + one + nothing)
 
 
 def exif_bytes(turn: int = 6) -> bytes:
@@ -311,6 +320,28 @@ def test_a_stripped_profile_leaves_srgb_colours_and_srgb_pixels_alone() -> None:
     wide = strip(Picture(pixels=pixels, icc=wide_profile()), {"icc"})
     assert np.abs(wide.pixels.astype(int) - pixels).mean() > 5
     np.testing.assert_array_equal(to_srgb(pixels, b"no profile"), pixels)
+    grey = np.full((2, 2, 3), 64, np.uint8)
+    assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(linear_profile())))
+    np.testing.assert_allclose(to_srgb(grey, linear_profile()), 137, atol=1)
+
+
+def test_tags_that_share_their_bytes_take_no_memory() -> None:
+    """300 of a megabyte each, in a block of one: read one after another they would be 300 MB."""
+    shared, tags = 1 << 20, 300
+    start = 8 + 2 + 12 * (tags + 1) + 4
+    turn = struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0)
+    rows = turn + b"".join(struct.pack("<HHLL", 0xC000 + i, 7, shared, start) for i in range(tags))
+    exif = b"II*\0\x08\0\0\0" + struct.pack("<H", tags + 1) + rows + bytes(4 + shared)
+    picture = Picture(pixels=render(1, 24, 16), exif=exif)
+    tracemalloc.start()
+    assert orientation(exif) == 6
+    tiff = write_picture(picture, FORMATS["tiff"])
+    turned = strip(picture, {"exif"})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    assert (turned.width, turned.height) == (16, 24)
+    assert len(tiff) < 1 << 14
 
 
 @pytest.mark.parametrize(

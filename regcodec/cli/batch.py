@@ -54,8 +54,11 @@ Outcome = Success | Failure
 Work = Callable[[Job], Success]
 
 
-def run_batch(planned: Sequence[Job | Failure], work: Work, manner: Manner) -> int:
-    """Do the jobs and return the exit code: 0, that of the only job, or 1 when one of several failed."""
+def run_batch(planned: Sequence[Job | Failure], work: Work, manner: Manner, *, passed_over: int = 0) -> int:
+    """Do the jobs and return the exit code: 0, that of the only job, or 1 when one of several failed.
+
+    `passed_over` files of other kinds are in the folders that were named.
+    """
     failures = [entry for entry in planned if isinstance(entry, Failure)]
     jobs = [entry for entry in planned if isinstance(entry, Job)]
     done = skipped = 0
@@ -68,6 +71,8 @@ def run_batch(planned: Sequence[Job | Failure], work: Work, manner: Manner) -> i
                 failures.append(outcome)
             else:
                 done, skipped = done + (not outcome.skipped), skipped + outcome.skipped
+    if passed_over and not manner.quiet:
+        click.echo(f"passed over, of other kinds: {passed_over}", err=True)
     if len(planned) == 1:
         return failures[0].exit_code if failures else 0
     if not manner.quiet or failures:

@@ -36,17 +36,18 @@ UNBROKEN = 10_000
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Where named sets lie  [default: here, $REGCODEC_DATA, the user's cache]",
+    help="Where named sets lie; kodak is fetched into the last of these where none has it  "
+    "[default: here, $REGCODEC_DATA, ~/.cache/regcodec/datasets]",
 )
 @model_option
 @click.option(
     "--anchor",
     "anchors",
     multiple=True,
-    help="vanilla (the twin: the other of NAME and NAME-vanilla), a pack, jpeg, webp, avif, or a published curve "
-    "(CompressAI's JSON); may be repeated.",
+    help="twin or vanilla (the other of NAME and NAME-vanilla: of NAME-vanilla, which the default is, the regularized "
+    "one), a pack, jpeg, webp, avif, or a published curve (CompressAI's JSON); may be repeated.",
 )
-@click.option("--qualities", help="Qualities of the pack, comma-separated  [default: all it has]")
+@click.option("--qualities", help="Qualities of the pack, comma-separated  [default: those it was trained for]")
 @click.option(
     "--repeats",
     type=click.IntRange(1, 100),
@@ -55,6 +56,7 @@ UNBROKEN = 10_000
     help="Times each measurement is repeated; times are medians.",
 )
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory for points.jsonl, summary.csv, bd.csv, report.md, plots; one below it for each of several.",
@@ -193,7 +195,7 @@ def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
 
     if name in PILLOW_CODECS:
         return PILLOW_CODECS[name]
-    return PackCodec(Model.open(find_twin(own) if name == "vanilla" else find_pack(name), threads=threads))
+    return PackCodec(Model.open(find_twin(own) if name in ("twin", "vanilla") else find_pack(name), threads=threads))
 
 
 def _measure(

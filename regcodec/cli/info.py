@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
 import click
 
 from regcodec.cli.streams import STANDARD, read_bytes
 from regcodec.errors import DamagedFileError, PackNotFoundError, UsageError, naming
+
+if TYPE_CHECKING:
+    from regcodec.codec.pack import Pack
 
 CHUNK_NAMES = {"S": "symbols", "A": "alpha", "i": "ICC profile", "e": "Exif", "x": "XMP"}
 
@@ -27,7 +31,8 @@ def info(file: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts))
         return
-    rows = list(_pack_rows(facts) if is_pack else _rgc_rows(facts))
+    with well_formed(path):
+        rows = list(_pack_rows(facts) if is_pack else _rgc_rows(facts))
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{wide}}  {value}".rstrip())
@@ -102,7 +107,21 @@ def pack_facts(path: Path) -> dict[str, Any]:
     from regcodec.codec.pack import read_pack
 
     pack = read_pack(path)
-    return {
+    with well_formed(path):
+        return _facts(path, pack)
+
+
+@contextmanager
+def well_formed(path: Path) -> Iterator[None]:
+    """Turn what comes of settings or a manifest that no export writes into `DamagedFileError`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DamagedFileError(f"{path}: what the pack says about itself is not well formed.") from error
+
+
+def _facts(path: Path, pack: Pack) -> dict[str, Any]:
+    own = {
         "pack": pack.name,
         "file": str(path),
         "pack_id": pack.id,
@@ -110,8 +129,16 @@ def pack_facts(path: Path) -> dict[str, Any]:
         "architecture": pack.codec["architecture"],
         "network": pack.codec["network"],
         "qualities": [{"q": row.q, "lambda": row.lambda_} for row in pack.qualities],
-        **pack.manifest,
+        "quality_step": _quality_step(pack.codec),
     }
+    return {**own, **pack.manifest, **own}  # in this order, and no manifest speaks for the pack
+
+
+def _quality_step(codec: dict[str, Any]) -> float | None:
+    """Return how far apart the values of -q are that a pack has between those it was trained for; None without any."""
+    grid = codec.get("rates")
+    per_q = grid.get("per_q") if isinstance(grid, dict) else None
+    return 1 / per_q if type(per_q) is int and per_q > 0 else None
 
 
 Rows = Iterator[tuple[str, str]]
@@ -139,6 +166,8 @@ def _pack_rows(facts: dict[str, Any]) -> Rows:
     for name, value in shown.items():
         if name == "context_curvature":
             value = f"{len(value)} numbers, in --json"
+        if name == "quality_step" and value is None:
+            value = "none between"
         yield from _shown("runs before" if name == "init" else name.replace("_", " "), value)
 
 
@@ -190,4 +219,6 @@ def _plain(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, list):
         return " ".join(_plain(entry) for entry in value) or "none"
-    return f"{value:,}" if isinstance(value, int) and abs(value) >= 100_000 else str(value)
+    if isinstance(value, int) and abs(value) >= 100_000:
+        return f"{value:,}"
+    return "".join(c if c.isprintable() else "?" for c in str(value))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from regcodec.cli.info import pack_facts, training_runs
+from regcodec.cli.info import pack_facts, training_runs, well_formed
 from regcodec.errors import RegcodecError
 
 
@@ -20,7 +20,8 @@ def models(as_json: bool) -> None:
     """List the packs at hand with their cards; regcodec info NAME tells all of one.
 
     Packs are looked for in $REGCODEC_MODELS (folders, separated as in PATH), in the installed package, and in models/
-    of a checkout. Of two with one name the first is taken.
+    of a checkout. Of two with one name the first is taken: an older pack that is kept for its
+    files wants a name of its own.
     """
     from regcodec.codec.library import DEFAULT, pack_folders, packs
 
@@ -36,7 +37,8 @@ def _said(path: Path, *, default: bool, as_json: bool) -> str:
     """Return the object or the card of a pack, or of what is wrong with it."""
     try:
         facts = {**pack_facts(path), "default": default}
-        lines = list(card(facts))
+        with well_formed(path):
+            lines = list(card(facts))
     except (RegcodecError, OSError) as error:
         said = f"{path}: {error.strerror}." if isinstance(error, OSError) else str(error)
         facts = {"pack": path.stem, "file": str(path), "error": said, "default": default}
@@ -53,10 +55,15 @@ def card(facts: dict[str, Any]) -> Iterator[str]:
     yield _title(facts)
     state = ", experimental" if facts.get("experimental") else ""
     yield f"    {facts['architecture']}, {facts['bytes'] / 1e6:.1f} MB, id {facts['pack_id']}{state}"
-    yield "    qualities " + " ".join(f"{row['q']:g}" for row in facts["qualities"])
+    yield "    qualities " + " ".join(f"{row['q']:g}" for row in facts["qualities"]) + _between(facts)
     if facts.get("training"):
         yield "    " + _training(facts)
     yield f"    {facts['file']}"
+
+
+def _between(facts: dict[str, Any]) -> str:
+    step = facts["quality_step"]
+    return f", and between in steps of {step:g}" if step else ""
 
 
 def _training(facts: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ others, so that a batch goes on without it. Used by `encode`, `decode` and `veri
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,36 +60,45 @@ class Places:
 
 
 def plan(
-    inputs: Collection[Path], places: Places, *, recursive: bool, wanted: Callable[[], Collection[str]]
+    inputs: Sequence[Path],
+    places: Places,
+    *,
+    recursive: bool,
+    wanted: Callable[[], Collection[str]],
+    pass_over: Callable[[Path], None] = lambda _: None,
 ) -> list[Job | Failure]:
-    """Return a job or a failure for every input; folders are walked in order, for files with a wanted suffix."""
+    """Return a job or a failure for every input; folders are walked in order, for files with a wanted suffix.
+
+    `pass_over` is called with the other files in them, but for hidden ones.
+    """
     _refuse_mixtures(inputs, places)
+    _refuse_unnamed_output(inputs, wanted)
     planned: list[Job | Failure] = []
-    taken: dict[Path, Path] = {}
+    taken: dict[str, Path] = {}
     for named in inputs:
-        for found in _found(named, recursive, wanted):
+        for found in _found(named, recursive, wanted, pass_over):
             if isinstance(found, Failure):
                 planned.append(found)
                 continue
             source, below = found
             target = places.target(source, below)
-            if target in taken:
-                planned.append(Failure(source, f"{source}: its output {target} is that of {taken[target]} already.", 2))
+            place = os.path.realpath(target)
+            if place in taken:
+                said = f"{source}: its output {target} is that of {taken[place]} already. Do it alone, with -o."
+                planned.append(Failure(source, said, 2))
             elif source != STANDARD and _same(source, target):
                 same = "is the output, too" if places.output else "has the output's suffix already"
                 planned.append(Failure(source, f"{source}: {same}. Name another output with -o.", 2))
             else:
-                taken[target] = source
+                taken[place] = source
                 planned.append(Job(source, target))
     return planned
 
 
-def inputs_of(
-    inputs: Collection[Path], *, recursive: bool, wanted: Callable[[], Collection[str]]
-) -> list[Job | Failure]:
+def inputs_of(inputs: Sequence[Path], *, recursive: bool, wanted: Callable[[], Collection[str]]) -> list[Job | Failure]:
     """Return a job or a failure for every input of a command that makes no files: what it says is about the input."""
     _refuse_mixtures(inputs, Places(output=None, out_dir=None, suffix=""))
-    found = (entry for named in inputs for entry in _found(named, recursive, wanted))
+    found = (entry for named in inputs for entry in _found(named, recursive, wanted, lambda _: None))
     return [entry if isinstance(entry, Failure) else Job(entry[0], entry[0]) for entry in found]
 
 
@@ -105,6 +114,12 @@ def _refuse_mixtures(inputs: Collection[Path], places: Places) -> None:
         raise UsageError("-o and --out-dir say the same thing twice: give one.")
 
 
+def _refuse_unnamed_output(inputs: Sequence[Path], wanted: Callable[[], Collection[str]]) -> None:
+    """Raise `UsageError` for INPUT OUTPUT, as other coders have it: the output would get another name."""
+    if len(inputs) == 2 and inputs[1].suffix.lower() not in wanted() and not inputs[1].exists():
+        raise UsageError(f"{inputs[1]}: does not exist. If it is the output, name it with -o.")
+
+
 def _same(source: Path, target: Path) -> bool:
     """Tell whether two paths are one file, however they are written."""
     try:
@@ -116,14 +131,18 @@ def _same(source: Path, target: Path) -> bool:
 _Found = tuple[Path, Path] | Failure
 
 
-def _found(named: Path, recursive: bool, wanted: Callable[[], Collection[str]]) -> list[_Found]:
+def _found(
+    named: Path, recursive: bool, wanted: Callable[[], Collection[str]], pass_over: Callable[[Path], None]
+) -> list[_Found]:
     try:
-        return list(_sources(named, recursive, wanted))
+        return list(_sources(named, recursive, wanted, pass_over))
     except (RegcodecError, OSError) as error:
         return [Failure.of(named, error)]
 
 
-def _sources(named: Path, recursive: bool, wanted: Callable[[], Collection[str]]) -> Iterator[_Found]:
+def _sources(
+    named: Path, recursive: bool, wanted: Callable[[], Collection[str]], pass_over: Callable[[Path], None]
+) -> Iterator[_Found]:
     """Yield files with their paths below the folder that was named, then the folders that could not be read."""
     if named == STANDARD:
         yield named, named
@@ -136,8 +155,12 @@ def _sources(named: Path, recursive: bool, wanted: Callable[[], Collection[str]]
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
-                if path.suffix.lower() in suffixes and not name.startswith(".") and is_ordinary(path):
+                if name.startswith(".") or not is_ordinary(path):
+                    continue
+                if path.suffix.lower() in suffixes:
                     yield path, path.relative_to(named)
+                else:
+                    pass_over(path)
         yield from (Failure.of(Path(error.filename or named), error) for error in unread)
     elif named.exists():
         yield named, Path(named.name)

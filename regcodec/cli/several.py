@@ -38,7 +38,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Leave out metadata; may be repeated. The picture looks the same: colours without their profile become "
         "sRGB, pixels without their orientation are turned.",
     ),
-    click.option("-r", "--recursive", is_flag=True, help="Take the files in directories, at any depth."),
+    click.option(
+        "-r",
+        "--recursive",
+        is_flag=True,
+        help="Take the files in directories, at any depth, by their suffix; hidden ones are not.",
+    ),
     click.option(
         "--out-dir",
         type=click.Path(path_type=Path, file_okay=False),

@@ -17,7 +17,15 @@ from regcodec.errors import UsageError
 
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the study.")
+@click.option(
+    "-o",
+    "--out",
+    "--output",
+    "out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the study.",
+)
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of images to train on."
 )

@@ -46,6 +46,15 @@ LAST_STAGE = ("offsets", "hyper_step")
 """Those that --variable-rate means."""
 PLACES = ("config", "data", "run_dir", "output", "val", "variable_rate", "init", "device", "cache", "force")
 """Parameters that are no settings of a run."""
+NETWORK = ("arch", "N", "M")
+"""Fields of the presets' networks that --help names."""
+
+
+def _preset(name: str) -> str:
+    """Return the words of --help for what a setting is in the presets."""
+    settings = [config.network if name in NETWORK else config for config in (PRESETS["modern"], PRESETS["paper"])]
+    modern, paper = (getattr(each, name) for each in settings)
+    return f"  [default: {modern}]" if paper == modern else f"  [default: {modern}; paper: {paper}]"
 
 
 def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -96,10 +105,12 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     show_default=True,
     help="Where the settings below start from; paper trains as the regularizer paper does.",
 )
-@click.option("--arch", help="Architecture: hyperprior, autoregressive, attention, res-hyper or res-context.")
+@click.option(
+    "--arch", help="Architecture: hyperprior, autoregressive, attention, res-hyper or res-context." + _preset("arch")
+)
 @click.option("--size", type=click.Choice(list(SIZES)), help="Widths and depths of a res-* network  [default: medium]")
-@click.option("--width", type=int, help="N, channels of the transforms (of z too, but for res-*).")
-@click.option("--latent-width", type=int, help="M, channels of y (attention: always N).")
+@click.option("--width", type=int, help="N, channels of the transforms (of z too, but for res-*)." + _preset("N"))
+@click.option("--latent-width", type=int, help="M, channels of y (attention: always N)." + _preset("M"))
 @click.option("--hyper-width", type=int, help="Z, channels of z (res-*).")
 @click.option("--blocks-analysis", type=int, help="Residual blocks of the analysis (res-*).")
 @click.option("--blocks-synthesis", type=int, help="Residual blocks of the synthesis (res-*).")
@@ -127,8 +138,8 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option(
     "--balance",
     type=click.Choice(BALANCES),
-    help="Of several rates: equal weights, each loss relative to its running mean, or multiple-gradient descent  "
-    "[default: relative]",
+    help="Of several rates: equal weights, each loss relative to its running mean, or multiple-gradient descent"
+    + _preset("balance"),
 )
 @click.option(
     "--regularizer", type=click.Choice(["none", "source-entropy"]), help="Maximise H(X|X_hat) while training."
@@ -155,33 +166,47 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 )
 @click.option("--regularizer-until", type=int, help="Step from which it acts no more  [default: it acts to the end]")
 @click.option(
-    "--init", type=click.Path(path_type=Path), help="Start from the weights of a pack (file or name) or a checkpoint."
+    "--init",
+    type=click.Path(path_type=Path),
+    help="Start from the weights of a pack (file or name) or a checkpoint, and its network but for what is given.",
 )
-@click.option("--steps", type=int, help="Optimizer steps.")
-@click.option("--batch", type=int, help="Images a step and process.")
-@click.option("--crop", type=int, help="Pixels a side, a multiple of 64.")
-@click.option("--downscale", type=float, help="Largest random reduction of a crop; 1 is off.")
+@click.option("--steps", type=int, help="Optimizer steps." + _preset("steps"))
+@click.option("--batch", type=int, help="Images a step and process." + _preset("batch"))
+@click.option("--crop", type=int, help="Pixels a side, a multiple of 64." + _preset("crop"))
+@click.option("--downscale", type=float, help="Largest random reduction of a crop; 1 is off." + _preset("downscale"))
 @click.option(
-    "--downscale-from", type=float, help="Smallest random reduction of a crop: hides what earlier compression left."
+    "--downscale-from",
+    type=float,
+    help="Smallest random reduction of a crop: hides what earlier compression left." + _preset("downscale_from"),
 )
-@click.option("--lr", type=float, help="Learning rate of the codec (Adam).")
-@click.option("--lr-source", type=float, help="Learning rate of the source entropy model (Adam).")
-@click.option("--schedule", type=click.Choice(["cosine", "step", "constant"]), help="Learning rate over the steps.")
-@click.option("--warmup", type=int, help="Steps of linear warm-up.")
-@click.option("--clip", type=float, help="Largest gradient norm; 0 is off.")
-@click.option("--ema", type=float, help="Decay of the averaged weights; 0 is off.")
-@click.option("--surrogate", type=click.Choice(["mixed", "noise"]), help="Stand-in for rounding.")
+@click.option("--lr", type=float, help="Learning rate of the codec (Adam)." + _preset("lr"))
+@click.option(
+    "--lr-source", type=float, help="Learning rate of the source entropy model (Adam)." + _preset("lr_source")
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(["cosine", "step", "constant"]),
+    help="Learning rate over the steps." + _preset("schedule"),
+)
+@click.option("--warmup", type=int, help="Steps of linear warm-up." + _preset("warmup"))
+@click.option("--clip", type=float, help="Largest gradient norm; 0 is off." + _preset("clip"))
+@click.option("--ema", type=float, help="Decay of the averaged weights; 0 is off." + _preset("ema"))
+@click.option(
+    "--surrogate", type=click.Choice(["mixed", "noise"]), help="Stand-in for rounding." + _preset("surrogate")
+)
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
-    help="bf16 autocast of the transforms, or fp32; auto: bf16 where hardware has it.",
+    help="bf16 autocast of the transforms, or fp32; auto: bf16 where hardware has it." + _preset("precision"),
 )
 @click.option(
-    "--start", type=click.Choice(["pca", "random"]), help="Initial transforms: fitted linear codec, or random."
+    "--start",
+    type=click.Choice(["pca", "random"]),
+    help="Initial transforms: fitted linear codec, or random." + _preset("start"),
 )
-@click.option("--seed", type=int, help="Of everything random  [default: 1]")
-@click.option("--validate-every", type=int, help="Steps between validations.")
-@click.option("--save-every", type=int, help="Steps between checkpoints.")
+@click.option("--seed", type=int, help="Of everything random" + _preset("seed"))
+@click.option("--validate-every", type=int, help="Steps between validations." + _preset("validate_every"))
+@click.option("--save-every", type=int, help="Steps between checkpoints." + _preset("save_every"))
 @click.option(
     "--snapshots",
     help="Steps, comma-separated and rising, whose weights are kept beside the checkpoint, to be exported.",

@@ -27,7 +27,7 @@ class Checking:
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=INPUT)
 @model_option
-@click.option("-r", "--recursive", is_flag=True, help="Take the files in directories, at any depth.")
+@click.option("-r", "--recursive", is_flag=True, help="Take the .rgc files in directories, at any depth.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes.")
 @threads_option
 @max_pixels_option

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from regcodec.codec.graphs import graph_of, message_fields, signed_integers
+from regcodec.codec.graphs import Fixed, Value, graph_of, message_fields, signed_integers
 from regcodec.errors import NoGradientError
 
 Attribute = int | float | bytes | list[int]
@@ -237,7 +237,7 @@ def _ints(node: Node, name: str) -> list[int]:
     return values if isinstance(values, list) else [int(values)]
 
 
-def _parsed(message: memoryview | int) -> Node:
+def _parsed(message: Value) -> Node:
     node = Node("", [], [])
     operator = ""
     for number, value in message_fields(message):
@@ -251,13 +251,13 @@ def _parsed(message: memoryview | int) -> Node:
     return Node(operator, node.inputs, node.outputs, node.attributes)
 
 
-def _parsed_attribute(message: memoryview | int) -> tuple[str, Attribute]:
+def _parsed_attribute(message: Value) -> tuple[str, Attribute]:
     name, integers = "", []
     single: Attribute | None = None
     for number, value in message_fields(message):
         if number == 1:
             name = _text(value)
-        elif number == 2 and not isinstance(value, int):
+        elif number == 2 and isinstance(value, Fixed):
             (single,) = struct.unpack("<f", value)
         elif number == 3:
             (single,) = signed_integers(value)
@@ -268,7 +268,7 @@ def _parsed_attribute(message: memoryview | int) -> tuple[str, Attribute]:
     return name, integers if single is None else single
 
 
-def _text(value: memoryview | int) -> str:
+def _text(value: Value) -> str:
     return "" if isinstance(value, int) else bytes(value).decode("utf-8", "replace")
 
 

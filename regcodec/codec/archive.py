@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
 from math import prod
@@ -28,6 +29,9 @@ _NPY: Any = np.lib.format
 _END = struct.Struct("<4s4H2LH")
 """End of the directory: signature, two disk numbers, entries here and in all, its size and place, bytes of comment."""
 
+_LOCATOR = 20
+"""Bytes of what points to a ZIP64 directory, which a reader believes above all else, just before that end."""
+
 
 def read_archive(file: IO[bytes], *, most: int, comment: int = 0) -> tuple[dict[str, bytes], bytes]:
     """Return the members of a stored ZIP by name, at most `most`, and its comment of `comment` bytes.
@@ -37,7 +41,11 @@ def read_archive(file: IO[bytes], *, most: int, comment: int = 0) -> tuple[dict[
     size = file.seek(0, io.SEEK_END)
     if size > LARGEST:
         raise DamagedFileError(f"it has more than {LARGEST:,} bytes.")
-    file.seek(max(size - _END.size - comment, 0))
+    place = max(size - _END.size - comment, 0)
+    before = min(place, _LOCATOR)
+    file.seek(place - before)
+    if file.read(before).startswith(b"PK\6\7"):
+        raise DamagedFileError("it is a ZIP64 file, whose directory is another.")
     end = file.read(_END.size)
     if len(end) < _END.size or not end.startswith(b"PK\5\6"):
         raise DamagedFileError("it is not a ZIP file of the expected form.")
@@ -48,7 +56,16 @@ def read_archive(file: IO[bytes], *, most: int, comment: int = 0) -> tuple[dict[
         with zipfile.ZipFile(file) as archive:
             _refuse_odd(archive.infolist(), size)
             return {member.filename: archive.read(member) for member in archive.infolist()}, archive.comment
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        KeyError,
+        ValueError,
+        OSError,
+        EOFError,
+        RuntimeError,
+        OverflowError,
+    ) as error:
         raise DamagedFileError(f"{error}.") from error
 
 
@@ -87,7 +104,15 @@ def _array(name: str, content: bytes) -> npt.NDArray[Any]:
         if version != (1, 0):
             raise DamagedFileError(f"{name} has npy version {version[0]}.{version[1]}, not 1.0.")
         shape, fortran, dtype = _NPY.read_array_header_1_0(stream)
-    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        tokenize.TokenError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise DamagedFileError(f"{name} is not an array.") from error
     if dtype.hasobject or dtype.kind not in "iuf" or fortran:
         raise DamagedFileError(f"{name} is not an array of numbers in C order.")

@@ -32,31 +32,36 @@ ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}
 SHORT = 1 << 12
 """Elements of a tensor whose values are not raw bytes."""
 
-Value = int | memoryview
+
+class Fixed(bytes):
+    """Four or eight bytes of a number that is no varint."""
+
+
+Value = int | memoryview | Fixed
 
 
 def refuse_unsafe(model: bytes) -> None:
     """Raise `DamagedFileError` with what is not allowed in an ONNX model."""
     try:
-        graphs = [_message(value) for number, value in message_fields(memoryview(model)) if _model_field(number, value)]
+        graph = graph_of(model)
         nodes, growth = 0, 1
-        for graph in graphs:
-            for number, value in message_fields(graph):
-                if number == 1:
-                    nodes, growth = nodes + 1, growth * _node(_message(value))
-                elif number == 5:
-                    _refuse_tensor(_message(value))
-                elif number == 15:
-                    raise DamagedFileError("it has a sparse constant.")
-                if nodes > MOST_NODES or growth > MOST_GROWTH:
-                    raise DamagedFileError(f"it has {nodes} operators that enlarge by {growth}.")
+        for number, value in message_fields(graph):
+            if number == 1:
+                nodes, growth = nodes + 1, growth * _node(_message(value))
+            elif number == 5:
+                _refuse_tensor(_message(value))
+            elif number == 15:
+                raise DamagedFileError("it has a sparse constant.")
+            if nodes > MOST_NODES or growth > MOST_GROWTH:
+                raise DamagedFileError(f"it has {nodes} operators that enlarge by {growth}.")
     except (IndexError, ValueError) as error:
         raise DamagedFileError("it is not an ONNX model.") from error
 
 
 def graph_of(model: bytes) -> memoryview:
-    """Return the GraphProto of an ONNX model that `refuse_unsafe` has seen."""
-    return memoryview(b"".join(_message(value) for number, value in message_fields(memoryview(model)) if number == 7))
+    """Return the GraphProto of an ONNX model, which has one and no functions or operators of its own."""
+    (graph,) = [_message(value) for number, value in message_fields(memoryview(model)) if _model_field(number, value)]
+    return graph
 
 
 def _model_field(number: int, value: Value) -> bool:
@@ -126,11 +131,16 @@ def _refuse_tensor(tensor: memoryview) -> None:
 
 
 def message_fields(message: Value) -> Iterator[tuple[int, Value]]:
-    """Yield field numbers and values: integers for varints, bytes for all else."""
+    """Yield field numbers and values: integers for varints, `Fixed` for fixed numbers, bytes for all else.
+
+    As strict as any reader of the format is: what one skips and another reads would be seen by one of them alone.
+    """
     message, at = _message(message), 0
     while at < len(message):
         key, at = _varint(message, at)
         number, wire = key >> 3, key & 7
+        if key >> 32 or number == 0:
+            raise ValueError(f"field number {number}")
         if wire == 0:
             value, at = _varint(message, at)
             yield number, value
@@ -143,7 +153,8 @@ def message_fields(message: Value) -> Iterator[tuple[int, Value]]:
             raise ValueError(f"wire type {wire}")
         if length > len(message) - at:
             raise ValueError("a field that ends beyond its message")
-        yield number, message[at : at + length]
+        field = message[at : at + length]
+        yield number, field if wire == 2 else Fixed(field)
         at += length
 
 
@@ -160,8 +171,8 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def _message(value: Value) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("an integer where a message should be")
+    if not isinstance(value, memoryview):
+        raise ValueError("a number where a message should be")
     return value
 
 
@@ -169,8 +180,9 @@ def signed_integers(value: Value) -> list[int]:
     """Return the signed 64-bit integers of a field, packed or not."""
     if isinstance(value, int):
         return [value - (1 << 64) if value >> 63 else value]
+    packed = _message(value)
     numbers, at = [], 0
-    while at < len(value):
-        number, at = _varint(value, at)
+    while at < len(packed):
+        number, at = _varint(packed, at)
         numbers += signed_integers(number)
     return numbers

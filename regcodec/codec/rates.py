@@ -10,6 +10,7 @@ integers in the pack:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -62,8 +63,10 @@ class Rates:
             raise DamagedFileError("the pack's quality table is not well formed.")
         gains, entries, z_steps = (integers(arrays, name, np.int64) for name in ("gains", "entries", "z_steps"))
         offsets = integers(arrays, "offsets", np.int64, axes=2)
+        if not len(trained) <= len(gains) <= MOST_ROWS:
+            raise DamagedFileError("the pack's quality table is not well formed.")
         qualities = tuple(round(first + i / per_q, 6) for i in range(len(gains)))
-        nearest = tuple(min(qualities, key=lambda value: abs(value - q)) for q in trained)
+        nearest = tuple(_nearest(q, qualities) for q in trained)
         biases = {
             part: integers(arrays, f"{part}_bias", np.int64, axes=2)
             for part in ("analysis", "synthesis", "context")
@@ -143,3 +146,8 @@ class Rates:
 
     def _listed(self) -> str:
         return "the qualities " + ", ".join(f"{value:g}" for value in self.qualities)
+
+
+def _nearest(q: float, qualities: tuple[float, ...]) -> float:
+    above = bisect_left(qualities, q)
+    return min(qualities[max(above - 1, 0) : above + 1], key=lambda value: abs(value - q))

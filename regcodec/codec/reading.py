@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from regcodec.bitstream.container import MAGIC
 from regcodec.codec.depth import bits_a_sample, reduce_to_eight
-from regcodec.codec.metadata import EXIF_PREFIX, describing
+from regcodec.codec.exif import EXIF_PREFIX, describing
 from regcodec.codec.picture import Picture
 from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
 from regcodec.codec.strip import convert_to_srgb, strip

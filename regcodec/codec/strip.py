@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageCms
 
-from regcodec.codec.metadata import orientation
+from regcodec.codec.exif import orientation
 from regcodec.codec.picture import Picture
 from regcodec.codec.pixels import Pixels
 
@@ -54,11 +54,26 @@ def convert_to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:
     """Return an image converted to sRGB, or None where nothing is to be done: its profile is sRGB or unusable."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        if "sRGB" in ImageCms.getProfileDescription(profile):
+        if "sRGB" in ImageCms.getProfileDescription(profile) and _is_srgb(profile, image.mode):
             return None
         return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
+
+
+def _is_srgb(profile: ImageCms.ImageCmsProfile, mode: str) -> bool:
+    """Return whether a profile leaves greys and pure colours as they are in sRGB, up to a level of rounding.
+
+    Its name does not say: that of a linear one has sRGB in it, too.
+    """
+    if mode not in ("RGB", "L"):
+        return False
+    ramp = np.arange(256, dtype=np.uint8)
+    colours = np.stack([ramp[:, None] * np.array(on, np.uint8) for on in ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1))])
+    shown = Image.fromarray(colours[:1, :, 0] if mode == "L" else colours)
+    converted = ImageCms.profileToProfile(shown, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    wanted = np.asarray(shown.convert("RGB"), np.int16)
+    return bool(np.abs(np.asarray(converted, np.int16) - wanted).max() <= 1)
 
 
 def _upright(picture: Picture) -> Picture:

@@ -132,6 +132,7 @@ class Transforms:
         options.enable_mem_pattern = False  # a pattern doubles the memory from the second tile on, and saves no time
         # threads that wait by spinning would take the cores from the integer network that runs next
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # what `refuse_unsafe` has read
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         try:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from regcodec.codec.metadata import EXIF_PREFIX, describing, load_exif
+from regcodec.codec.exif import EXIF_PREFIX, describing, load_exif
 from regcodec.codec.picture import Picture
 from regcodec.codec.strip import strip
 from regcodec.config import STRIPPABLE

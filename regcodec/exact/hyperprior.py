@@ -78,6 +78,8 @@ class ExactHyperprior:
         """Raise `DamagedFileError` unless every result is proven exact."""
         if not self.layers:
             raise DamagedFileError("the pack's entropy model has no layers.")
+        if not all(((a > -FLOAT64_EXACT) & (a < FLOAT64_EXACT)).all() for a in (self.medians, self.thresholds)):
+            raise DamagedFileError("the pack's medians or thresholds are out of range.")  # differences would wrap
         widest = int(np.abs(self.medians).max(initial=0)) + (LARGEST_Z_STEP << 31)
         rising = bool((np.diff(self.thresholds) > 0).all())
         fits = widest < FLOAT64_EXACT and PARAMETER_LIMIT * LARGEST_GAIN < FLOAT64_EXACT

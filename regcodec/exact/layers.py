@@ -58,9 +58,9 @@ class IntegerLayer:
 
     def prove(self) -> None:
         """Raise `DamagedFileError` unless the layer is one that an export writes and its bound holds."""
-        outs, _, *sides = self.weight.shape if self.weight.ndim == 4 else (0, 0, 0)
+        outs, ins, *sides = self.weight.shape if self.weight.ndim == 4 else (0, 0, 0)
         integers = self.weight.dtype.kind == "i" and self.weight.min() > -(1 << 31) and self.weight.max() < 1 << 31
-        whole = self.kind != "subpel" or outs % 4 == 0
+        whole = outs % 4 == 0 if self.kind == "subpel" else ins == 1 or self.kind != "depthwise"
         square = len(set(sides)) == 1 and sides[0] % 2 == 1 and sides[0] <= LARGEST_KERNEL and whole
         shaped = square and outs > 0 and self.bias.shape == self.shift.shape == (outs,)
         if not (integers and shaped and 0 < self.limit < 1 << 31 and _is_slope(self.slope)):

@@ -114,14 +114,15 @@ class Results:
         return found
 
     def spread(self) -> list[Spread]:
-        """Return how far the seeds of each reference lie apart in validation loss at the end."""
+        """Return how far the seeds of each reference lie apart in validation loss at the end, by its rates."""
         found = []
         for variant in (v for v in self.plan.variants if v.against is None):
             rows = [self._runs[variant.name, seed].validation(self.plan.steps) for seed in self.plan.seeds]
-            losses = [row["loss"] for row in rows if row is not None]
+            losses = [[point["loss"] for point in row["points"]] for row in rows if row is not None]
             if len(losses) > 1:
-                share = 100 * stdev(losses) / fmean(losses)
-                found.append(Spread(variant=variant.name, deviation=share, seeds=len(losses)))
+                means = [fmean(of_rate) for of_rate in zip(*losses, strict=True)]
+                shares = [fmean(100 * a / b for a, b in zip(of_seed, means, strict=True)) for of_seed in losses]
+                found.append(Spread(variant=variant.name, deviation=stdev(shares), seeds=len(losses)))
         return found
 
     def refusals(self) -> list[tuple[str, int, int, str]]:

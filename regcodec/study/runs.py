@@ -59,10 +59,10 @@ class Run:
         return [json.loads(line) for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     @property
-    def beginning(self) -> tuple[str, str] | None:
-        """Digests of the codec's first weights and of the first batch."""
+    def beginning(self) -> tuple[str, ...] | None:
+        """Digests of the codec's first weights, of the first batch and of the validation images."""
         starts = [row for row in self.records if row["kind"] == "start"]
-        return (starts[-1]["weights"], starts[-1]["batch"]) if starts else None
+        return tuple(starts[-1].get(name, "") for name in ("weights", "batch", "validation")) if starts else None
 
     @property
     def precision(self) -> str:
@@ -107,7 +107,7 @@ def train_run(config: TrainConfig, folder: Path, places: Places, *, device: str,
 
 
 def check_pair(plan: Plan, places: Places, variant: Variant, seed: int) -> None:
-    """Raise `RegcodecError` unless a run and its reference began with equal weights and an equal batch."""
+    """Raise `RegcodecError` unless a run and its reference have equal first weights, first batches and validation."""
     if variant.against is None:
         return
     reference = next(v for v in plan.variants if v.name == variant.against)
@@ -117,7 +117,7 @@ def check_pair(plan: Plan, places: Places, variant: Variant, seed: int) -> None:
     who = f"variant {variant.name}, seed {seed}"
     if run.beginning != other.beginning:
         raise RegcodecError(
-            f"{who}: its first weights or its first batch are not those of "
+            f"{who}: its first weights, its first batch or its validation images are not those of "
             f"{variant.against}, so they are no pair. Let them differ in what training does, not in where it begins, "
             "or name another reference: against = ..."
         )

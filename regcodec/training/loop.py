@@ -104,9 +104,10 @@ class _Run:
         self.calibration = [
             crop[:, :, :CALIBRATION_SIDE, :CALIBRATION_SIDE] for crop in self.validation[:CALIBRATION_IMAGES]
         ]
-        self.data = {"images": len(images), "folder": paths.data.name, "digest": images.digest}
-        if resumed is not None and resumed["data"] != self.data:
-            raise UsageError(f"{paths.run}: was trained on other images. Choose another --run directory.")
+        self.data: dict[str, Any] = {"images": len(images), "folder": paths.data.name, "digest": images.digest}
+        self.data["validation"] = digest(self.validation)
+        if resumed is not None:
+            _refuse_other_beginning(paths, resumed, self.data)
         self.init: dict[str, Any] | None = None if resumed is None else resumed.get("init")
         self.figures: dict[str, Any] = {} if resumed is None else resumed["validation"]
         self.crops = Crops(images, config, rank=processes.rank, world=processes.world)
@@ -230,8 +231,9 @@ class _Run:
         journal.say(f"step {self.step}  validation R + lambda D {loss:.4f}  ({listed})")
 
     def _beginning(self) -> dict[str, str]:
-        """Return what tells the runs of a pair: digests of the codec's first weights and of the first batch."""
-        return {"weights": digest(self.task.network.state_dict().values()), "batch": digest(self.crops.batch(0))}
+        """Return what tells the runs of a pair: digests of the codec's first weights, first batch and validation."""
+        weights = digest(self.task.network.state_dict().values())
+        return {"weights": weights, "batch": digest(self.crops.batch(0)), "validation": self.data["validation"]}
 
     def _keep(self) -> None:
         """Write the network of this step with its averaged weights: a checkpoint to export, not to go on from."""
@@ -303,6 +305,17 @@ def _refuse_other_settings(run: Path, state: dict[str, Any], now: TrainConfig) -
         raise UsageError(f"{run}: holds a run with other settings. Choose another --run directory.")
     if state["step"] > now.steps:
         raise UsageError(f"{run}: is at step {state['step']} already. Give as many --steps, or more.")
+
+
+def _refuse_other_beginning(paths: RunPaths, state: dict[str, Any], data: dict[str, Any]) -> None:
+    """Raise `UsageError` unless a run has the images and the initial weights that it began with.
+
+    A checkpoint of an older version does not say what it was validated on.
+    """
+    if any(data[name] != value for name, value in state["data"].items()):
+        raise UsageError(f"{paths.run}: was trained or validated on other images. Choose another --run directory.")
+    if paths.init is not None and state.get("init") != origin_of(paths.init):
+        raise UsageError(f"{paths.run}: began from other weights (--init). Choose another --run directory.")
 
 
 @contextmanager

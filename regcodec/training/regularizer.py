@@ -89,8 +89,9 @@ class Regularizer(nn.Module):
         """
         self.mse.take((x - x_hat.detach()).square().flatten(1).mean(1), quality)
         alpha = (self.alpha()[quality] * share).to(x_hat.dtype).view(-1, 1, 1, 1)
+        rms = self.mse.level[quality].sqrt().to(x.dtype)
         x, x_hat = (self._windowed(t) for t in (x, x_hat))
-        bits = self.source(x, _GradientScale.apply(x_hat, -alpha))
+        bits = self.source(x, _GradientScale.apply(x_hat, -alpha), rms)
         return bits.flatten(1).sum(1) / (x.shape[-2] * x.shape[-1])
 
     def _windowed(self, t: Tensor) -> Tensor:

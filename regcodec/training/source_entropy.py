@@ -4,7 +4,11 @@ Source: papers/regularizer.txt, eq. 12 and 13, supplement 9.
 
     x       [B, 3, H, W]  integer levels 0..255 held in float
     x_hat   [B, 3, H, W]  reconstruction on the same scale, not rounded
+    rms     [B]           levels, the error that each image's rate has had lately: what a scale is before it is learned
     bits    [B, 3, H, W]  -log2 q(x | x_hat), bits per sub-pixel
+
+The paper has one theta for each lambda. One serves all here, and rms tells it the rate: with one scale for all, what
+the term does to a rate would go with its MSE over the mean one (regularizer.py: r).
 
 Only `training.regularizer` imports this file. Nothing here is written to a pack.
 """
@@ -24,7 +28,6 @@ from regcodec.exact.context import GROUPS, cells
 
 SMALLEST_SCALE = 0.11  # levels; the floor that CompressAI puts under the latent's scales
 SMALLEST_LIKELIHOOD = 1e-9
-FIRST_SCALE = 8.0  # levels; about the error of a codec at the middle of the quality table
 
 
 class GaussianSource(nn.Module):
@@ -33,7 +36,7 @@ class GaussianSource(nn.Module):
         x_hat [B,3,H,W] --unshuffle 4--> [B,48,H/4,W/4] --3x3, 1x1, 1x1--> [B,96,..] --shuffle 4--> mean, log scale
 
     Like h_s it is three convolutions with leaky ReLU between; a quarter of the resolution keeps its cost low.
-    The mean is x_hat plus a correction that starts at zero.
+    The mean is x_hat plus a correction that starts at zero, the scale rms times a factor that starts at one.
     """
 
     def __init__(self, width: int = 48) -> None:
@@ -50,18 +53,18 @@ class GaussianSource(nn.Module):
         nn.init.zeros_(self.f[5].bias)
         self.bound = LowerBound(SMALLEST_SCALE)
 
-    def forward(self, x: Tensor, x_hat: Tensor) -> Tensor:
+    def forward(self, x: Tensor, x_hat: Tensor, rms: Tensor) -> Tensor:
         """Return the bits of every sub-pixel, [B, 3, H, W]."""
         # one memory layout for everything that is done element by element
         x, x_hat = x.contiguous(), x_hat.contiguous()
         correction, log_scale = self.predict(x, x_hat)
         with torch.autocast(x.device.type, enabled=False):
             mean = x_hat + correction.contiguous().float() * 255.0
-            scale = self.bound((log_scale.contiguous().float() + math.log(FIRST_SCALE)).exp())
+            scale = self.bound(log_scale.contiguous().float().exp() * rms.view(-1, 1, 1, 1))
             return gaussian_level_bits(x, mean, scale)
 
     def predict(self, x: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """Return corrections of x_hat on 0..1 and logarithms of scales over the first one, both [B, 3, H, W]."""
+        """Return corrections of x_hat on 0..1 and logarithms of scales over rms, both [B, 3, H, W]."""
         correction, log_scale = (F.pixel_shuffle(half, 4) for half in self.f(x_hat / 255.0).chunk(2, 1))
         return correction, log_scale
 
@@ -116,7 +119,7 @@ class QuadtreeSource(nn.Module):
             nn.init.zeros_(layers[2].bias)
         self.bound = LowerBound(SMALLEST_SCALE)
 
-    def forward(self, x: Tensor, x_hat: Tensor) -> Tensor:
+    def forward(self, x: Tensor, x_hat: Tensor, rms: Tensor) -> Tensor:
         """Return the bits of every sub-pixel, [B, 3, H, W]."""
         levels, shown = F.pixel_unshuffle(x, 2), F.pixel_unshuffle(x_hat, 2)
         errors = levels - shown
@@ -126,7 +129,7 @@ class QuadtreeSource(nn.Module):
             correction, log_scale = layers(torch.cat([shown, *known], 1) / 255.0).chunk(2, 1)
             with torch.autocast(x.device.type, enabled=False):
                 mean = shown[:, chosen] + correction.float() * 255.0
-                scale = self.bound((log_scale.float() + math.log(FIRST_SCALE)).exp())
+                scale = self.bound(log_scale.float().exp() * rms.view(-1, 1, 1, 1))
                 bits[:, chosen] = gaussian_level_bits(levels[:, chosen], mean, scale)
             known.append(errors[:, chosen])
         return F.pixel_shuffle(bits, 2)

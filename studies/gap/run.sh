@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The gap study at a CPU's budget: three sizes of res-hyper and a res-context, their bounds, the report, and the bound
-# of the shipped pack. Every step goes on where it stopped. docs/gap.md says what it costs.
+# of the shipped pack. Every step goes on where it stopped.
 #   DATA=photos VAL=held-out DATA_DIR=sets ANCHOR=vtm.json studies/gap/run.sh
 set -euo pipefail
 runs="runs/gap"

@@ -47,6 +47,20 @@ def test_several_sets_give_a_report_each_and_a_mean(
     assert "--force" in again.stderr
 
 
+@pytest.mark.parametrize("word", ["twin", "vanilla"])
+@pytest.mark.parametrize("own", ["mine", "mine-vanilla"])
+def test_the_other_of_a_pair_is_the_anchor(
+    folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result], own: str, word: str
+) -> None:
+    for name in ("mine", "mine-vanilla"):
+        (tmp_path / f"{name}.rgm").write_bytes(pack.read_bytes())
+    options = ["--model", tmp_path / f"{own}.rgm", "--anchor", word, "--qualities", "1", "-o", tmp_path / "out"]
+    assert run("eval", "--dataset", folders[0], *options).exit_code == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "points.jsonl").read_text().splitlines()]
+    assert {row["codec"] for row in rows} == {"mine", "mine-vanilla"}
+    assert rows[0]["codec"] == own
+
+
 def test_one_set_is_reported_where_it_is_asked_for(
     folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result]
 ) -> None:

@@ -221,6 +221,15 @@ def test_a_layer_whose_sums_may_pass_2_to_the_53_is_refused(changes: dict[str, A
         layer(np.zeros((1, 1, 1)))
 
 
+def test_a_depthwise_layer_of_more_inputs_a_channel_is_refused() -> None:
+    layer = IntegerLayer(
+        kind="depthwise", weight=np.ones((4, 2, 3, 3), np.int8), bias=np.zeros(4, np.int64),
+        shift=np.ones(4, np.int64), limit=100, slope=None,
+    )  # fmt: skip
+    with pytest.raises(DamagedFileError, match="not well formed"):
+        layer.prove()
+
+
 def test_the_bound_counts_weights_bias_and_half() -> None:
     layer = layer_of(1, weight=np.array([[[[-3]], [[4]]]]), bias=np.array([-5]), shift=np.array([3]), limit=10)
     assert layer.bound == 7 * 10 + 5 + 4

@@ -160,7 +160,10 @@ def test_variants_that_do_not_begin_equal_are_no_pair(study: Callable[..., Resul
     wide = STUDY.replace('name = "r0.1"', 'name = "r0.1"\nlatent-width = 16').split("[[images]]")[0]
     refused = study(text=wide + '[[images]]\nname = "two"\n[[images]]\nname = "all"\npublished = true\n')
     assert refused.exit_code == 1
-    assert "variant r0.1, seed 1: its first weights or its first batch are not those of vanilla" in refused.output
+    assert (
+        "variant r0.1, seed 1: its first weights, its first batch or its validation images are not those of vanilla"
+        in refused.output
+    )
 
 
 def test_runs_on_unlike_hardware_are_no_pair(study: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,15 +209,15 @@ def test_the_aligned_source_model_is_recorded_and_any_other_can_be_chosen(arch: 
 def test_the_masked_source_sees_the_twelve_pixels_before_and_starts_as_the_gaussian() -> None:
     torch.manual_seed(0)
     source = MaskedSource()
-    x_hat = 255 * torch.rand(1, 3, 12, 12)
+    x_hat, rms = 255 * torch.rand(1, 3, 12, 12), torch.tensor([9.0])
     x = (x_hat + 9 * torch.randn(x_hat.shape)).round().clamp(0, 255)
     other = x.clone()
     other[0, 1, 6, 5] = 255 - other[0, 1, 6, 5]
     with torch.no_grad():
-        changed = (source(x, x_hat) != source(other, x_hat)).any(1)[0]
+        changed = (source(x, x_hat, rms) != source(other, x_hat, rms)).any(1)[0]
         assert changed.nonzero().tolist() == [[6, 5]]
         torch.nn.init.normal_(source.context[2].weight, std=0.1)
-        changed = (source(x, x_hat) != source(other, x_hat)).any(1)[0].nonzero().tolist()
+        changed = (source(x, x_hat, rms) != source(other, x_hat, rms)).any(1)[0].nonzero().tolist()
     after = [[6, 5], [6, 6], [6, 7], *([6 + row, 5 + column] for row in (1, 2) for column in range(-2, 3))]
     assert changed == after
     assert isinstance(source.context[0], MaskedConv2d)

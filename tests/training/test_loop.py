@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from regcodec.config import TrainConfig
@@ -26,6 +27,7 @@ from regcodec.training.loop import InterruptedRunError, RunPaths, train
 from regcodec.training.networks.registry import network_of
 from regcodec.training.processes import Processes
 from regcodec.training.validation import validate
+from tests.images import render
 from tests.training.conftest import REGULARIZED, SCHEDULED, TINY
 
 
@@ -99,6 +101,24 @@ def test_a_run_is_not_gone_on_with_under_other_settings(paths: RunPaths, silent:
     train(replace(TINY, steps=2), paths, device="cpu", console=silent)
     with pytest.raises(UsageError, match="other settings"):
         train(replace(TINY, steps=2, lr=1e-5), paths, device="cpu", console=silent)
+
+
+def test_a_run_is_not_gone_on_with_beside_other_images_or_from_other_weights(
+    paths: RunPaths, silent: Console, tmp_path: Path
+) -> None:
+    first = train(replace(TINY, steps=1), replace(paths, run=tmp_path / "first"), device="cpu", console=silent)
+    train(replace(TINY, steps=2), replace(paths, init=first), device="cpu", console=silent)
+    held = tmp_path / "held"
+    held.mkdir()
+    Image.fromarray(render(30, 128, 128)).save(held / "a.png")
+    longer = replace(TINY, steps=3)
+    with pytest.raises(UsageError, match="trained or validated on other images"):
+        train(longer, replace(paths, val=held), device="cpu", console=silent)
+    other = train(replace(TINY, steps=2), replace(paths, run=tmp_path / "other"), device="cpu", console=silent)
+    with pytest.raises(UsageError, match=r"began from other weights \(--init\)"):
+        train(longer, replace(paths, init=other), device="cpu", console=silent)
+    for init in (None, first):
+        train(longer, replace(paths, init=init), device="cpu", console=silent)
 
 
 def test_a_finished_run_can_be_lengthened(paths: RunPaths, silent: Console) -> None:
@@ -182,6 +202,7 @@ import sys, torch
 torch.set_num_threads(1)
 from dataclasses import replace
 from pathlib import Path
+from PIL import Image
 from rich.console import Console
 from regcodec.config import NetworkConfig
 from regcodec.training.loop import RunPaths, train

@@ -42,10 +42,11 @@ def test_one_backward_pass_gives_the_gradients_of_two(alphas: tuple[float, ...])
     twice.zero_grad()
     x_two = x_hat.detach().clone().requires_grad_()
     alpha = torch.tensor(alphas, dtype=torch.float64)[QUALITY] * share
-    bits = twice.source(x, x_two).flatten(1).sum(1) / 64
+    rms = once.mse.level[QUALITY].sqrt()
+    bits = twice.source(x, x_two, rms).flatten(1).sum(1) / 64
     ((x_two - x).square().mean() - (alpha * bits).mean()).backward()  # eq. 12, codec
     twice.source.zero_grad()
-    (twice.source(x, x_hat.detach()).flatten(1).sum(1) / 64).mean().backward()  # eq. 13, theta
+    (twice.source(x, x_hat.detach(), rms).flatten(1).sum(1) / 64).mean().backward()  # eq. 13, theta
 
     torch.testing.assert_close(x_hat.grad, x_two.grad, atol=1e-12, rtol=1e-9)
     for a, b in zip(once.source.parameters(), twice.source.parameters(), strict=True):
@@ -96,6 +97,22 @@ def test_without_context_the_term_lowers_lambda_by_the_share_r() -> None:
     torch.testing.assert_close(
         regularizer.alpha() * entropy_slope / lambdas, torch.full((2,), 0.25).double(), rtol=3e-3, atol=0
     )
+
+
+@pytest.mark.parametrize("source", ["gaussian", "masked", "quadtree"])
+def test_before_anything_is_learned_the_term_takes_the_share_r_of_every_rate(source: str) -> None:
+    """One model for rates whose errors are far apart: in each the gradient of alpha H is r times that of lambda MSE."""
+    config = RegularizerConfig(name="source-entropy", source_model=source, ratio=0.25, compensate=False)
+    regularizer = Regularizer(config, LAMBDAS).double()
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randint(80, 176, (2, 3, 16, 16), generator=draw).double()
+    error = torch.tensor([18.0, 5.0]).view(2, 1, 1, 1) * torch.randn(x.shape, generator=draw, dtype=torch.float64)
+    x_hat = (x + error).requires_grad_()
+    quality, lambdas = torch.tensor([0, 1]), torch.tensor(LAMBDAS, dtype=torch.float64)
+    regularizer(x, x_hat, quality, torch.ones(2)).sum().backward()
+    of_mse = 2 * lambdas.view(2, 1, 1, 1) * error / x[0].numel()
+    for term, distortion in zip(x_hat.grad, of_mse, strict=True):
+        torch.testing.assert_close(term, -0.25 * distortion, rtol=0.01, atol=0.002 * distortion.abs().max().item())
 
 
 def test_a_run_with_r_above_one_is_stopped_with_the_reason() -> None:

@@ -239,13 +239,14 @@ def test_the_quadtree_source_sees_only_the_steps_before() -> None:
     source = QuadtreeSource()
     for layers in source.steps:
         torch.nn.init.normal_(layers[2].weight, std=0.1)
-    x_hat = torch.rand(1, 3, 8, 8) * 255
+    x_hat, rms = torch.rand(1, 3, 8, 8) * 255, torch.tensor([8.0])
     x = torch.randint(0, 256, x_hat.shape).float()
-    before = torch.nn.functional.pixel_unshuffle(source(x, x_hat), 2)
+    before = torch.nn.functional.pixel_unshuffle(source(x, x_hat, rms), 2)
     for step, order in enumerate(source.order):
         unshuffled = torch.nn.functional.pixel_unshuffle(x, 2)
         unshuffled[:, order] = 255 - unshuffled[:, order]
-        after = torch.nn.functional.pixel_unshuffle(source(torch.nn.functional.pixel_shuffle(unshuffled, 2), x_hat), 2)
+        changed = torch.nn.functional.pixel_shuffle(unshuffled, 2)
+        after = torch.nn.functional.pixel_unshuffle(source(changed, x_hat, rms), 2)
         for other, chosen in enumerate(source.order):
             assert torch.equal(before[:, chosen], after[:, chosen]) == (other < step)
     assert sorted(c for order in source.order for c in order) == list(range(12))

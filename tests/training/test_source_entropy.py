@@ -34,6 +34,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 def test_an_untrained_source_model_centres_on_the_reconstruction() -> None:
     x_hat = torch.full((1, 3, 8, 8), 90.0)
-    bits = GaussianSource()(x_hat.clone(), x_hat)
+    rms = torch.tensor([8.0])
+    bits = GaussianSource()(x_hat.clone(), x_hat, rms)
     assert bits.shape == x_hat.shape
-    assert bits.max() < GaussianSource()(x_hat + 20, x_hat).min()
+    assert bits.max() < GaussianSource()(x_hat + 20, x_hat, rms).min()
