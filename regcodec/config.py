@@ -178,8 +178,6 @@ class RegularizerConfig:
             raise UsageError("--alpha must be zero or more.")
         if not 0 <= self.ratio < 1:
             raise UsageError("--ratio must be below 1: above, the loss rewards distortion and training collapses.")
-        if not (self.compensate or self.ratio):
-            raise UsageError("--no-compensate goes with --ratio.")
         if self.name == "none" and (self.source_width or self.windows > 1 or self.from_step or self.until_step):
             raise UsageError(
                 "--source-width, --source-windows, --regularizer-from and --regularizer-until go with a --regularizer."
@@ -253,8 +251,6 @@ class TrainConfig:
             raise UsageError("--rates: name each lambda once, in rising order.")
         if not 0 < self.lambda_factor < 100:
             raise UsageError("--lambda-factor must be above 0 and below 100 (1: train with the lambdas as they are).")
-        if self.regularizer.from_step >= self.steps:
-            raise UsageError("--regularizer-from must be below --steps: the term would never act.")
         if len(self.regularizer.alpha) not in (0, 1, len(self.lambdas)):
             raise UsageError(f"--alpha takes one value or {len(self.lambdas)}, one for each lambda.")
         for flag, value, allowed in (

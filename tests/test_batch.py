@@ -132,9 +132,13 @@ def test_what_a_walk_passes_over_is_counted(run: Callable[..., Result], tree: Pa
 def test_an_output_without_its_option_is_not_taken_for_an_input(run: Callable[..., Result], tree: Path) -> None:
     before = files(tree)
     for words in (("encode", tree / "a.png", tree / "out.rgc"), ("decode", tree / "x.rgc", tree / "out.png")):
-        result = run(*words, *TINY)
-        assert result.exit_code == 2
-        assert f"{words[2]}: does not exist. If it is the output, name it with -o." in result.stderr
+        for there in (False, True):
+            if there:
+                words[2].write_bytes(b"of before")
+            result = run(*words, *TINY)
+            assert result.exit_code == 2
+            assert f"{words[2]}: is no input. If it is the output, name it with -o." in result.stderr
+        words[2].unlink()
     assert files(tree) == before
 
 
@@ -497,11 +501,11 @@ def _group_lives(group: int) -> bool:
 
 def test_a_plan_walks_in_order_and_names_every_output(tree: Path) -> None:
     places = Places(output=None, out_dir=Path("out"), suffix=".rgc")
-    planned = plan([tree], places, recursive=True, wanted=lambda: {".png"})
+    planned = plan([tree], places, recursive=True, wanted=lambda: {".png"}, outputs=())
     assert planned == [
         Job(tree / "a.png", Path("out/a.rgc")),
         Job(tree / "deep/c d.png", Path("out/deep/c d.rgc")),
     ]
-    assert plan([tree / "none"], places, recursive=True, wanted=set) == [
+    assert plan([tree / "none"], places, recursive=True, wanted=set, outputs=()) == [
         Failure(tree / "none", f"{tree}/none: does not exist.", 2)
     ]

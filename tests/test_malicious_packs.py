@@ -553,7 +553,9 @@ def test_the_packs_here_are_of_allowed_graphs() -> None:
         (None, {"training": {"data": "x"}}),
         (None, {"context_curvature": 5}),
         (None, {"init": {"init": 3}}),
-        (None, {"experimental": "\x1b[2J", "bytes": "x", "pack": 3}),
+        (None, {"training": {"finished_steps": 1e999}}),
+        (None, {"training": {"steps": 5, "data": {"images": "\x07\ud800"}}, "\x07\ud800": {"\x07": "\x07"}}),
+        (None, {"experimental": "\x07", "bytes": "x", "pack": 3}),
     ],
 )
 def test_what_a_pack_says_about_itself_harms_no_list(
@@ -566,8 +568,9 @@ def test_what_a_pack_says_about_itself_harms_no_list(
     told = run("info", "evil")
     assert told.exit_code in (0, 3)
     assert told.exit_code == 0 or told.stderr.count("\n") == 1
-    assert "\x1b" not in told.stdout
+    assert "\x07" not in told.stdout
     for options in ((), ("--json",)):
         listed = run("models", *options)
         assert listed.exit_code == 0, listed.output
         assert "tiny" in listed.stdout
+        assert "\x07" not in listed.stdout

@@ -251,6 +251,29 @@ def test_an_image_file_looks_the_same_and_has_the_metadata_it_can_carry(name: st
         np.testing.assert_array_equal(upright, expected)
 
 
+@pytest.mark.parametrize("pointers", [[(3, 1)], [(4, 1), (99, 1)], [(4, 2)], [(4, 1)] * 3])
+def test_exif_with_odd_pointers_is_not_read(pointers: list[tuple[int, int]]) -> None:
+    """Readers do not agree on what lies behind them."""
+    rows = [(0x010F, 2, 3, 0)] + [(0x8769, kind, length, 64) for kind, length in pointers]
+    packed = struct.pack("<H", len(rows)) + b"".join(struct.pack("<HHLL", *row) for row in rows)
+    exif = b"II*\0\x08\0\0\0" + packed + bytes(100)
+    assert not load_exif(exif)
+
+
+@pytest.mark.parametrize("head", [b"II*\0", b"MM\0*", b"II\0*", b"MM*\0"])
+@pytest.mark.parametrize("kind", [1, 3, 4, 8, 9])
+def test_an_orientation_is_read_as_odd_writers_write_it(head: bytes, kind: int) -> None:
+    order = "<" if head.startswith(b"II") else ">"
+    width = {1: "B", 3: "H", 4: "L", 8: "h", 9: "l"}[kind]
+    value = struct.pack(order + width, 6).ljust(4, b"\0")
+    exif = head + struct.pack(order + "LHHHL", 8, 1, 0x0112, kind, 1) + value + bytes(4)
+    for prefixed in (exif, b"Exif\0\0" + exif):
+        assert orientation(prefixed) == 6
+        assert 0x0112 in load_exif(prefixed)
+    png = saved(colour(), "PNG", exif=b"Exif\0\0Exif\0\0" + exif)
+    assert read_picture(png, stripped={"exif"}).pixels.shape == (WIDTH, HEIGHT, 3)
+
+
 def test_a_tiff_keeps_what_describes_the_picture_and_not_the_old_file(model: Model) -> None:
     picture = read_picture(saved(colour(), "TIFF", exif=b"Exif\0\0" + exif_bytes(6), icc_profile=SRGB))
     tags = Image.Exif()
@@ -335,6 +358,7 @@ def test_tags_that_share_their_bytes_take_no_memory() -> None:
     picture = Picture(pixels=render(1, 24, 16), exif=exif)
     tracemalloc.start()
     assert orientation(exif) == 6
+    assert not load_exif(exif)
     tiff = write_picture(picture, FORMATS["tiff"])
     turned = strip(picture, {"exif"})
     _, peak = tracemalloc.get_traced_memory()

@@ -82,7 +82,8 @@ def decode(
             format_of(output.suffix)  # before anything is decoded
     decoding = Decoding(several=several, model=model, format_name=format_name, region=region)
     places = several.places(output, FORMATS[format_name or "png"].suffixes[0])
-    planned = plan(files, places, recursive=several.recursive, wanted=lambda: (".rgc",))
+    written = {suffix for entry in FORMATS.values() for suffix in entry.suffixes}
+    planned = plan(files, places, recursive=several.recursive, wanted=lambda: (".rgc",), outputs=written)
     ctx.exit(run_batch(planned, partial(decode_file, decoding=decoding), several.manner))
 
 

@@ -121,7 +121,14 @@ def encode(
     _refuse_other_format(output, image_suffixes)
     others: list[Path] = []
     places = several.places(output, ".rgc")
-    planned = plan(images, places, recursive=several.recursive, wanted=image_suffixes, pass_over=others.append)
+    planned = plan(
+        images,
+        places,
+        recursive=several.recursive,
+        wanted=image_suffixes,
+        outputs=(".rgc",),
+        pass_over=others.append,
+    )
     quiet = several.manner.quiet or several.manner.as_json
     encoding = Encoding(
         several=several,

@@ -31,11 +31,14 @@ def info(file: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts))
         return
-    with well_formed(path):
-        rows = list(_pack_rows(facts) if is_pack else _rgc_rows(facts))
+    if is_pack:
+        with well_formed(path):
+            rows = list(_pack_rows(facts))
+    else:
+        rows = list(_rgc_rows(facts))
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name:{wide}}  {value}".rstrip())
+        click.echo(printable(f"{name:{wide}}  {value}".rstrip()))
 
 
 def _is_rgc(path: Path) -> bool:
@@ -116,7 +119,7 @@ def well_formed(path: Path) -> Iterator[None]:
     """Turn what comes of settings or a manifest that no export writes into `DamagedFileError`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         raise DamagedFileError(f"{path}: what the pack says about itself is not well formed.") from error
 
 
@@ -187,7 +190,7 @@ def training_runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
                 steps = int(training.get("finished_steps", training.get("steps", 0)))
                 runs.append({"steps": steps, **kept, "regularizer": regularizer})
             stage = stage.get("init")
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise DamagedFileError(f"{facts['file']}: what its manifest says of training is not well formed.") from error
     return runs[::-1]
 
@@ -219,6 +222,9 @@ def _plain(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, list):
         return " ".join(_plain(entry) for entry in value) or "none"
-    if isinstance(value, int) and abs(value) >= 100_000:
-        return f"{value:,}"
-    return "".join(c if c.isprintable() else "?" for c in str(value))
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 100_000 else str(value)
+
+
+def printable(line: str) -> str:
+    """Return a line of a pack's or a file's words without what a terminal would take for orders."""
+    return "".join(c if c.isprintable() else "?" for c in line)

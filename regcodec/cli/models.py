@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from regcodec.cli.info import pack_facts, training_runs, well_formed
+from regcodec.cli.info import pack_facts, printable, training_runs, well_formed
 from regcodec.errors import RegcodecError
 
 
@@ -43,7 +43,7 @@ def _said(path: Path, *, default: bool, as_json: bool) -> str:
         said = f"{path}: {error.strerror}." if isinstance(error, OSError) else str(error)
         facts = {"pack": path.stem, "file": str(path), "error": said, "default": default}
         lines = [_title(facts), f"    {said}"]
-    return json.dumps(facts) if as_json else "\n".join(lines)
+    return json.dumps(facts) if as_json else "\n".join(map(printable, lines))
 
 
 def _title(facts: dict[str, Any]) -> str:

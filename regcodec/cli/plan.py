@@ -65,14 +65,17 @@ def plan(
     *,
     recursive: bool,
     wanted: Callable[[], Collection[str]],
+    outputs: Collection[str],
     pass_over: Callable[[Path], None] = lambda _: None,
 ) -> list[Job | Failure]:
     """Return a job or a failure for every input; folders are walked in order, for files with a wanted suffix.
 
-    `pass_over` is called with the other files in them, but for hidden ones.
+    `pass_over` is called with the other files in them, but for hidden ones. A second input with the suffix of
+    `outputs` is refused: in INPUT OUTPUT, as other coders have it, the output would get another name.
     """
     _refuse_mixtures(inputs, places)
-    _refuse_unnamed_output(inputs, wanted)
+    if len(inputs) == 2 and places.out_dir is None and inputs[1].suffix.lower() in outputs:
+        raise UsageError(f"{inputs[1]}: is no input. If it is the output, name it with -o.")
     planned: list[Job | Failure] = []
     taken: dict[str, Path] = {}
     for named in inputs:
@@ -112,12 +115,6 @@ def _refuse_mixtures(inputs: Collection[Path], places: Places) -> None:
         raise UsageError("--out-dir is for files; what comes of standard input goes to -o or to standard output.")
     if places.output is not None and places.out_dir is not None:
         raise UsageError("-o and --out-dir say the same thing twice: give one.")
-
-
-def _refuse_unnamed_output(inputs: Sequence[Path], wanted: Callable[[], Collection[str]]) -> None:
-    """Raise `UsageError` for INPUT OUTPUT, as other coders have it: the output would get another name."""
-    if len(inputs) == 2 and inputs[1].suffix.lower() not in wanted() and not inputs[1].exists():
-        raise UsageError(f"{inputs[1]}: does not exist. If it is the output, name it with -o.")
 
 
 def _same(source: Path, target: Path) -> bool:

@@ -295,10 +295,12 @@ def training_config(
             options[name] = True if options.get(name) is None else options[name]
     if (lambda_ is None) == (rates is None):
         raise UsageError("give --lambda for a model of one rate, or --rates for several.")
+    if not (compensate or ratio):
+        raise UsageError("--no-compensate goes with --ratio.")
     config = PRESETS[preset]
     chosen = {name: options.pop(name, None) for name in NETWORK_OPTIONS}
     network = _network(config.network, **chosen) if found is None or chosen["arch"] else _changed(found, **chosen)
-    return replace(
+    trained = replace(
         config,
         network=network,
         regularizer=RegularizerConfig(
@@ -316,6 +318,9 @@ def training_config(
         snapshots=() if snapshots is None else _steps(snapshots),
         **_given(options),
     )
+    if trained.regularizer.from_step >= trained.steps:
+        raise UsageError("--regularizer-from must be below --steps: the term would never act.")
+    return trained
 
 
 def config_of(settings: Mapping[str, Any], found: NetworkConfig | None = None) -> TrainConfig:

@@ -35,14 +35,16 @@ MOST_SHARED = 1 << 16
 """Bytes that tags of an Exif block may share."""
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """TIFF field type -> bytes of a value."""
-_HEADS = (b"II*\0", b"MM\0*")
-"""Of TIFF, in either byte order."""
+_INTEGERS = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}
+"""Those of them that are whole numbers."""
+_HEADS = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0")
+"""Of TIFF, in either byte order; some writers have the second half in the other."""
 
 
 def load_exif(exif: bytes | None) -> Image.Exif:
     """Return the tags of an Exif block; none where it cannot be read, for damaged Exif is kept all the same."""
-    tags = Image.Exif()
-    if exif is None or exif[:4] not in _HEADS or _states_too_much(exif):
+    tags, exif = Image.Exif(), bare(exif)
+    if exif[:4] not in _HEADS or _states_too_much(exif):
         return tags
     try:
         with warnings.catch_warnings():
@@ -90,11 +92,21 @@ def _writable(entries: Mapping[int, Any], wanted: Iterable[int], pointer: int | 
 
 def orientation(exif: bytes | None) -> int:
     """Return Exif's orientation, 1 to 8; 1 where there is none or it makes no sense."""
-    for entry in _directory(exif or b"", None):
-        if entry.tag == ExifTags.Base.Orientation and entry.kind in (1, 3, 4) and entry.length == 1:
-            found = int.from_bytes(entry.value[: _TYPE_BYTES[entry.kind]], _order(exif or b""))
+    exif = bare(exif)
+    for entry in _directory(exif, None):
+        width = _INTEGERS.get(entry.kind, 0)
+        if entry.tag == ExifTags.Base.Orientation and 0 < width * entry.length <= 4:
+            found = int.from_bytes(entry.value[:width], _order(exif))
             return found if found in range(1, 9) else 1
     return 1
+
+
+def bare(exif: bytes | None) -> bytes:
+    """Return an Exif block without prefix: some writers give it one where there should be none, or two."""
+    exif = exif or b""
+    while exif.startswith(EXIF_PREFIX):
+        exif = exif.removeprefix(EXIF_PREFIX)
+    return exif
 
 
 class _Entry(NamedTuple):
@@ -128,8 +140,10 @@ def _directory(exif: bytes, place: int | None) -> Iterator[_Entry]:
 def _states_too_much(exif: bytes) -> bool:
     """Return whether tags share bytes so that reading all of them takes far more memory than the block has."""
     main = list(_directory(exif, None))
-    behind = {e.tag: _place(exif, e) for e in main if e.tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}
-    entries = chain(main, *(_directory(exif, place) for place in behind.values()))
+    behind = [entry for entry in main if entry.tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)]
+    if len(behind) > 2 or any((entry.kind, entry.length) not in ((4, 1), (13, 1)) for entry in behind):
+        return True  # what Pillow makes of them is not what is looked at here
+    entries = chain(main, *(_directory(exif, _place(exif, entry)) for entry in behind))
     read = sum(max(0, min(_TYPE_BYTES.get(e.kind, 1) * e.length, len(exif) - _place(exif, e))) for e in entries)
     return read > 2 * len(exif) + MOST_SHARED
 

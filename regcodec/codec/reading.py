@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from regcodec.bitstream.container import MAGIC
 from regcodec.codec.depth import bits_a_sample, reduce_to_eight
-from regcodec.codec.exif import EXIF_PREFIX, describing
+from regcodec.codec.exif import bare, describing
 from regcodec.codec.picture import Picture
 from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
 from regcodec.codec.strip import convert_to_srgb, strip
@@ -141,7 +141,7 @@ def exif_of(image: Image.Image) -> bytes | None:
     if raw is None and isinstance(text := image.info.get(_EXIF_TEXT), str):
         with suppress(ValueError):  # damaged: as if there were none
             raw = bytes.fromhex("".join(text.split("\n")[3:]))
-    return raw.removeprefix(EXIF_PREFIX) or None if isinstance(raw, bytes) else None
+    return bare(raw) or None if isinstance(raw, bytes) else None
 
 
 def _xmp(image: Image.Image) -> bytes | None:

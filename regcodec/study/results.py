@@ -137,7 +137,7 @@ class Results:
     def equal_beginnings(self) -> int:
         """Return how many pairs of runs there are; all of them began with equal weights and an equal batch."""
         return sum(
-            self._runs[variant.name, seed].beginning == self._runs[reference.name, seed].beginning is not None
+            self._runs[variant.name, seed].began_as(self._runs[reference.name, seed])
             for variant, reference in self.plan.pairs
             for seed in self.plan.seeds
         )

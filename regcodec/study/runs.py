@@ -59,10 +59,16 @@ class Run:
         return [json.loads(line) for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     @property
-    def beginning(self) -> tuple[str, ...] | None:
-        """Digests of the codec's first weights, of the first batch and of the validation images."""
+    def beginning(self) -> dict[str, str] | None:
+        """Digests of the first weights, of the first batch and, but for older runs, of the validation images."""
         starts = [row for row in self.records if row["kind"] == "start"]
-        return tuple(starts[-1].get(name, "") for name in ("weights", "batch", "validation")) if starts else None
+        names = ("weights", "batch", "validation")
+        return {name: starts[-1][name] for name in names if name in starts[-1]} if starts else None
+
+    def began_as(self, other: Run) -> bool:
+        """Return whether two runs began alike, as far as both say."""
+        own, others = self.beginning, other.beginning
+        return own is not None and others is not None and all(own.get(n, v) == v for n, v in others.items())
 
     @property
     def precision(self) -> str:
@@ -98,6 +104,9 @@ def train_run(config: TrainConfig, folder: Path, places: Places, *, device: str,
             raise UsageError(f"{folder}: was trained with other settings ({different}). Choose another --out.")
         if state.get("init") != (None if places.init is None else origin_of(places.init)):
             raise UsageError(f"{folder}: began from other weights (--init). Choose another --out.")
+        regularized = config.regularizer.name != "none"
+        if regularized and not any(name.startswith("regularizer.errors.") for name in state["task"]):
+            raise UsageError(f"{folder}: was regularized by an older version, in another way. Choose another --out.")
         whole = all((folder / snapshot_name(step)).exists() for step in config.snapshots)
         if state["step"] == config.steps and whole:
             return False
@@ -115,7 +124,7 @@ def check_pair(plan: Plan, places: Places, variant: Variant, seed: int) -> None:
     if other.beginning is None:
         return
     who = f"variant {variant.name}, seed {seed}"
-    if run.beginning != other.beginning:
+    if not run.began_as(other):
         raise RegcodecError(
             f"{who}: its first weights, its first batch or its validation images are not those of "
             f"{variant.against}, so they are no pair. Let them differ in what training does, not in where it begins, "

@@ -50,7 +50,7 @@ class Regularizer(nn.Module):
         """Whether the term reaches the codec at this step; the source entropy model learns in any case."""
         self.window = 0
         self.register_buffer("lambdas", torch.tensor(lambdas, dtype=torch.float64), persistent=False)
-        self.mse = RunningMeans(len(lambdas))
+        self.errors = RunningMeans(len(lambdas))
         if config.alpha:
             alphas = config.alpha * (len(lambdas) if len(config.alpha) == 1 else 1)
             self.register_buffer("fixed", torch.tensor(alphas, dtype=torch.float64), persistent=False)
@@ -67,13 +67,13 @@ class Regularizer(nn.Module):
             return torch.zeros_like(self.lambdas)
         if self.config.alpha:
             return self.fixed
-        return self.config.ratio * self.distortion_weight() * self.mse.level / BITS_PER_LOG_MSE
+        return self.config.ratio * self.distortion_weight() * self.errors.level / BITS_PER_LOG_MSE
 
     def ratio(self) -> Tensor:
         """Return r of each lambda, [Q]: the share by which the term lowers lambda."""
         if self.acting and not self.config.alpha:
             return torch.full_like(self.lambdas, self.config.ratio)
-        return self.alpha() * BITS_PER_LOG_MSE / (self.lambdas * self.mse.level.clamp(min=1e-9))
+        return self.alpha() * BITS_PER_LOG_MSE / (self.lambdas * self.errors.level.clamp(min=1e-9))
 
     def distortion_weight(self) -> Tensor:
         """Return the lambda to train with, [Q]: lambda / (1 - r) where that is asked for."""
@@ -87,9 +87,9 @@ class Regularizer(nn.Module):
         x [B, 3, H, W] integer levels and x_hat [B, 3, H, W], both on 0..255; share [B], what the codec's loss of each
         image weighs.
         """
-        self.mse.take((x - x_hat.detach()).square().flatten(1).mean(1), quality)
+        self.errors.take((x - x_hat.detach()).square().flatten(1).mean(1), quality)
         alpha = (self.alpha()[quality] * share).to(x_hat.dtype).view(-1, 1, 1, 1)
-        rms = self.mse.level[quality].sqrt().to(x.dtype)
+        rms = self.errors.level[quality].sqrt().to(x.dtype)
         x, x_hat = (self._windowed(t) for t in (x, x_hat))
         bits = self.source(x, _GradientScale.apply(x_hat, -alpha), rms)
         return bits.flatten(1).sum(1) / (x.shape[-2] * x.shape[-1])
@@ -102,7 +102,7 @@ class Regularizer(nn.Module):
 
     def collapse(self) -> str | None:
         """Return why the run cannot go on when some r is above 1: the loss would then reward distortion."""
-        seen = self.mse.seen.tolist()
+        seen = self.errors.seen.tolist()
         for value, images, lambda_ in zip(self.ratio().tolist(), seen, self.lambdas.tolist(), strict=True):
             if images >= MSE_SETTLED and value > 1:
                 return (

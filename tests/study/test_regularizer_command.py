@@ -12,7 +12,9 @@ from click.testing import Result
 
 from regcodec.errors import NotExportedError
 from regcodec.study import measure
+from regcodec.study.runs import JOURNAL, Run
 from regcodec.training import loop
+from regcodec.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from tests.images import render
 
 STUDY = """
@@ -131,6 +133,15 @@ def test_a_study_stopped_while_training_and_while_coding_ends_as_if_it_had_not_b
     assert other.exit_code == 2
     assert "was trained with other settings (warmup 2, now 1). Choose another --out." in other.output
 
+    checkpoint = out / "runs" / "r0.1" / "seed-1" / NAME
+    state = load_checkpoint(checkpoint)
+    for name in [name for name in state["task"] if name.startswith("regularizer.errors.")]:
+        state["task"][name.replace("errors", "mse")] = state["task"].pop(name)
+    save_checkpoint(checkpoint, state)
+    older = study()
+    assert older.exit_code == 2
+    assert "seed-1: was regularized by an older version, in another way. Choose another --out." in older.output
+
 
 @pytest.mark.slow
 def test_a_run_whose_export_is_refused_is_left_out_of_the_image_sets_and_named(
@@ -164,6 +175,17 @@ def test_variants_that_do_not_begin_equal_are_no_pair(study: Callable[..., Resul
         "variant r0.1, seed 1: its first weights, its first batch or its validation images are not those of vanilla"
         in refused.output
     )
+
+
+def test_a_pair_begins_alike_as_far_as_both_say(tmp_path: Path) -> None:
+    begun = [{"weights": "w", "batch": "b"}, {"weights": "w", "batch": "b", "validation": "v"}]
+    begun += [{**begun[1], "validation": "x"}, {**begun[0], "batch": "c"}]
+    runs = [Run(tmp_path / str(place)) for place in range(len(begun) + 1)]
+    for run, told in zip(runs, begun, strict=False):
+        run.folder.mkdir()
+        (run.folder / JOURNAL).write_text(json.dumps({"kind": "start", **told}) + "\n")
+    alike = {(a, b) for a in range(5) for b in range(5) if runs[a].began_as(runs[b])}
+    assert alike == {(n, n) for n in range(4)} | {(0, 1), (1, 0), (0, 2), (2, 0)}
 
 
 def test_runs_on_unlike_hardware_are_no_pair(study: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_one_backward_pass_gives_the_gradients_of_two(alphas: tuple[float, ...])
     twice.zero_grad()
     x_two = x_hat.detach().clone().requires_grad_()
     alpha = torch.tensor(alphas, dtype=torch.float64)[QUALITY] * share
-    rms = once.mse.level[QUALITY].sqrt()
+    rms = once.errors.level[QUALITY].sqrt()
     bits = twice.source(x, x_two, rms).flatten(1).sum(1) / 64
     ((x_two - x).square().mean() - (alpha * bits).mean()).backward()  # eq. 12, codec
     twice.source.zero_grad()
@@ -91,7 +91,7 @@ def test_without_context_the_term_lowers_lambda_by_the_share_r() -> None:
     """For a Gaussian q at its optimum, d(alpha H)/d(lambda MSE) = r: the reason for choosing the weight through r."""
     regularizer = _regularizer(ratio=0.25, compensate=False)
     mse = torch.tensor([60.0, 60.0], dtype=torch.float64)
-    regularizer.mse.level.copy_(mse)
+    regularizer.errors.level.copy_(mse)
     entropy_slope = 3 * 0.5 / (torch.log(torch.tensor(2.0)) * mse)  # bits per pixel and unit of MSE
     lambdas = torch.tensor(LAMBDAS, dtype=torch.float64)
     torch.testing.assert_close(
@@ -117,9 +117,9 @@ def test_before_anything_is_learned_the_term_takes_the_share_r_of_every_rate(sou
 
 def test_a_run_with_r_above_one_is_stopped_with_the_reason() -> None:
     regularizer = _regularizer(alpha=(1.0,))
-    regularizer.mse.level.fill_(50.0)
+    regularizer.errors.level.fill_(50.0)
     assert regularizer.collapse() is None
-    regularizer.mse.seen.fill_(10_000)
+    regularizer.errors.seen.fill_(10_000)
     assert "above 1, so the loss rewards distortion" in (regularizer.collapse() or "")
 
 
