@@ -5,6 +5,7 @@ Between trained rates the logarithms of gain and step of z, the offsets and the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ PER_Q = 100
 """Rows to a unit of q."""
 ENTRIES_PER_Q = 8
 """Coarse entries to a unit of q, so that a trained rate of CompressAI's table has one of its own."""
+FINE_BELOW, FINE_PER_Q = 2.0, 14
+"""Below this q the step from one entry to the next may outweigh what a hundredth of q changes, so there are more."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ def rate_grid(network: LatentCodec) -> RateGrid:
     log_gain = np.interp(q, trained, network.log_gain.detach().double().numpy())
     gains = np.clip(np.rint(np.ldexp(np.exp(log_gain), GAIN_BITS)), 1, LARGEST_GAIN).astype(np.int64)
     learned = network.config.hyper_step or network.config.offsets or network.config.rate_bias
-    entries = np.rint(np.arange(rows) * ENTRIES_PER_Q / PER_Q).astype(np.int64) if learned else np.zeros(rows, int)
-    centres = trained[0] + np.arange(entries[-1] + 1) / ENTRIES_PER_Q
+    centres = _centres(trained[0], trained[-1]) if learned else trained[:1]
+    entries = np.abs(q[:, None] - centres).argmin(1)
     return RateGrid(
         gains,
         entries,
@@ -73,6 +76,14 @@ def rate_grid(network: LatentCodec) -> RateGrid:
         _biases(network, trained, centres),
         {"first": float(trained[0]), "per_q": PER_Q} if rows > 1 or learned else None,
     )
+
+
+def _centres(first: float, last: float) -> npt.NDArray[np.float64]:
+    """Return q of the coarse entries, `first` the first of them."""
+    fine = first + np.arange(max(0, math.ceil((FINE_BELOW - first) * FINE_PER_Q - 1e-6))) / FINE_PER_Q
+    begin = FINE_BELOW if len(fine) else first
+    coarse = begin + np.arange(math.floor((last - begin) * ENTRIES_PER_Q + 1e-6) + 1) / ENTRIES_PER_Q
+    return np.append(fine[fine <= last], coarse)
 
 
 def integer_steps(steps: npt.NDArray[np.float64], z_bits: int) -> npt.NDArray[np.int64]:
