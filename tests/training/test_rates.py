@@ -95,6 +95,9 @@ def test_gains_rise_and_coarse_entries_have_the_steps_and_offsets_of_the_network
     rates = every.rates
     assert (np.diff(rates.gains) >= 0).all()
     assert (np.diff(rates.entries) >= 0).all()
+    served = np.bincount(rates.entries)
+    assert served[:14].max() <= 8  # below q 2
+    assert served.max() <= 13
     for q, step in zip(rates.trained, STEPS, strict=True):
         rate = rates.rate(rates.row(q))
         assert rate.z_step == 64 * step
@@ -251,18 +254,18 @@ def test_a_decoder_that_is_not_told_the_rate_gives_another_picture(every: Model,
 @pytest.mark.parametrize(
     "change",
     [
-        {"context": np.zeros((33, 11), np.int64)},
-        {"analysis": np.zeros((32, 24), np.int64)},
-        {"analysis": np.zeros((33, 25), np.int64)},
-        {"synthesis": np.full((33, 24), 1 << 31)},
-        {"synthesis": np.full((33, 24), -(1 << 31))},
-        {"context": np.full((33, 12), -(1 << 63))},
-        {"hyper": np.zeros((33, 12), np.int64)},
+        {"context": np.zeros((39, 11), np.int64)},
+        {"analysis": np.zeros((38, 24), np.int64)},
+        {"analysis": np.zeros((39, 25), np.int64)},
+        {"synthesis": np.full((39, 24), 1 << 31)},
+        {"synthesis": np.full((39, 24), -(1 << 31))},
+        {"context": np.full((39, 12), -(1 << 63))},
+        {"hyper": np.zeros((39, 12), np.int64)},
     ],
 )
 def test_biases_that_do_not_fit_the_rates_or_the_context_are_refused(every: Model, change: dict) -> None:
     assert {name: bias.shape for name, bias in every.rates.biases.items()} == {
-        "analysis": (33, 24), "synthesis": (33, 24), "context": (33, 12),
+        "analysis": (39, 24), "synthesis": (39, 24), "context": (39, 12),
     }  # fmt: skip
     with pytest.raises(DamagedFileError, match="quality table is not well formed"):
         replace(every, rates=replace(every.rates, biases={**every.rates.biases, **change}))._validate()
