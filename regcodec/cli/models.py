@@ -62,7 +62,7 @@ def card(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _between(facts: dict[str, Any]) -> str:
-    step = facts["quality_step"]
+    step = facts.get("quality_step")
     return f", and between in steps of {step:g}" if step else ""
 
 

@@ -107,17 +107,18 @@ def test_what_has_no_rule_is_said(nodes: list[tuple[str, list[str], dict[str, An
 
 @pytest.mark.parametrize("name", ["hyperprior", "res-context"])
 def test_low_efforts_pay(name: str) -> None:
-    """Each more than the one before; moving symbols towards zero alone finds 1 % at most."""
+    """In the mean of three rates each more than the one before; moving symbols towards zero alone finds 1 % at most."""
     model, pixels = opened(name), photograph()
-    row = model.rates.row(model.qualities[2])
-    lambda_, quality = model.rates.lambda_of(row), model.rates.qualities[row]
-    plain = cost(encode_pixels(pixels, model, quality), pixels, model, lambda_)
-    found = [
-        cost(encode_with_effort(pixels, model, quality, effort=effort), pixels, model, lambda_) / plain
-        for effort in (1, 2, 3)
-    ]
-    assert 0.99 > found[0] > found[1] > found[2]
-    assert found[2] < 0.97
+    found = []
+    for place in (0, 2, min(5, len(model.qualities) - 1)):
+        row = model.rates.row(model.qualities[place])
+        lambda_, quality = model.rates.lambda_of(row), model.rates.qualities[row]
+        plain = cost(encode_pixels(pixels, model, quality), pixels, model, lambda_)
+        searched = (encode_with_effort(pixels, model, quality, effort=effort) for effort in (1, 2, 3))
+        found.append([cost(data, pixels, model, lambda_) / plain for data in searched])
+    means = np.mean(found, axis=0)
+    assert 0.99 > means[0] > means[1] > means[2]
+    assert means[2] < 0.97
 
 
 @pytest.mark.parametrize("target", [Target(size=5000), Target(bpp=0.9), Target(psnr=31.0)])

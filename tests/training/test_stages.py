@@ -29,7 +29,7 @@ def test_the_stages_follow_each_other_to_a_pack_of_all_rates(photos: Path, tmp_p
     second = rehearse("res-context-512.toml", tmp_path / "512", photos, "--init", str(first))
     last = rehearse("res-context-all.toml", tmp_path / "all", photos, "--init", str(second))
     rates = Model.open(last / "all.rgm").rates
-    assert (len(rates.qualities), len(rates.z_steps), rates.trained) == (701, 57, tuple(range(1, 9)))
+    assert (len(rates.qualities), len(rates.z_steps), rates.trained) == (701, 63, tuple(range(1, 9)))
     assert set(rates.biases) == {"analysis", "synthesis", "context"}
     more = ("--init", str(last / "all.rgm"), "--blocks-synthesis", "8", "--blocks-context", "2")
     deeper = rehearse("res-context-all.toml", tmp_path / "deeper", photos, *more)
