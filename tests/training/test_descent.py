@@ -107,7 +107,10 @@ def test_what_has_no_rule_is_said(nodes: list[tuple[str, list[str], dict[str, An
 
 @pytest.mark.parametrize("name", ["hyperprior", "res-context"])
 def test_low_efforts_pay(name: str) -> None:
-    """In the mean of three rates each more than the one before; moving symbols towards zero alone finds 1 % at most."""
+    """Each more than the one before, in the mean of three rates; moving symbols towards zero alone finds 1 % at most.
+
+    `hyperprior` has it at one rate, too; of `res-context` a picture's third level may lose against its second.
+    """
     model, pixels = opened(name), photograph()
     found = []
     for place in (0, 2, min(5, len(model.qualities) - 1)):
@@ -116,9 +119,9 @@ def test_low_efforts_pay(name: str) -> None:
         plain = cost(encode_pixels(pixels, model, quality), pixels, model, lambda_)
         searched = (encode_with_effort(pixels, model, quality, effort=effort) for effort in (1, 2, 3))
         found.append([cost(data, pixels, model, lambda_) / plain for data in searched])
-    means = np.mean(found, axis=0)
-    assert 0.99 > means[0] > means[1] > means[2]
-    assert means[2] < 0.97
+    for gains in (np.mean(found, axis=0), *(found[1:2] if name == "hyperprior" else [])):
+        assert 0.99 > gains[0] > gains[1] > gains[2]
+        assert gains[2] < 0.97
 
 
 @pytest.mark.parametrize("target", [Target(size=5000), Target(bpp=0.9), Target(psnr=31.0)])
