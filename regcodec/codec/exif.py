@@ -35,7 +35,7 @@ MOST_SHARED = 1 << 16
 """Bytes that tags of an Exif block may share."""
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """TIFF field type -> bytes of a value."""
-_INTEGERS = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}
+_INTEGERS = (1, 3, 4, 6, 8, 9)
 """Those of them that are whole numbers."""
 _HEADS = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0")
 """Of TIFF, in either byte order; some writers have the second half in the other."""
@@ -94,8 +94,10 @@ def orientation(exif: bytes | None) -> int:
     """Return Exif's orientation, 1 to 8; 1 where there is none or it makes no sense."""
     exif = bare(exif)
     for entry in _directory(exif, None):
-        width = _INTEGERS.get(entry.kind, 0)
-        if entry.tag == ExifTags.Base.Orientation and 0 < width * entry.length <= 4:
+        if entry.tag != ExifTags.Base.Orientation or entry.kind not in _INTEGERS:
+            continue
+        width = _TYPE_BYTES[entry.kind]
+        if 0 < width * entry.length <= 4:
             found = int.from_bytes(entry.value[:width], _order(exif))
             return found if found in range(1, 9) else 1
     return 1
