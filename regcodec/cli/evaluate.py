@@ -45,7 +45,7 @@ UNBROKEN = 10_000
     "anchors",
     multiple=True,
     help="twin or vanilla (the other of NAME and NAME-vanilla: of NAME-vanilla, which the default is, the regularized "
-    "one), a pack, jpeg, webp, avif, or a published curve (CompressAI's JSON); may be repeated.",
+    "one), a pack, jpeg, webp, avif, avif-slow, or a published curve (CompressAI's JSON); may be repeated.",
 )
 @click.option("--qualities", help="Qualities of the pack, comma-separated  [default: those it was trained for]")
 @click.option(
@@ -194,7 +194,7 @@ def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
     from regcodec.evaluation.codecs import PILLOW_CODECS, PackCodec
 
     if name in PILLOW_CODECS:
-        return PILLOW_CODECS[name]
+        return PILLOW_CODECS[name].with_threads(threads)
     return PackCodec(Model.open(find_twin(own) if name in ("twin", "vanilla") else find_pack(name), threads=threads))
 
 

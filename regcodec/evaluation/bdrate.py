@@ -24,14 +24,10 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 class NoOverlapError(RegcodecError):
     """Two curves cannot be compared: one has fewer than two points, or their ranges do not meet."""
 
-    short = "no overlap"
-    """For the cell of a table."""
-
-
-class TooFewPointsError(NoOverlapError):
-    """A curve has fewer than two points."""
-
-    short = "needs 2 points"
+    def __init__(self, message: str, short: str = "no overlap") -> None:
+        super().__init__(message)
+        self.short = short
+        """For the cell of a table."""
 
 
 def bd_rate(
@@ -58,6 +54,12 @@ def bd_psnr(
     return _mean_difference(anchor, curve, "rate")
 
 
+def common_range(anchor: Sequence[float], curve: Sequence[float]) -> tuple[float, float]:
+    """Return the range that two curves cover of one axis, from their values on it; what is not finite is left out."""
+    known = [[value for value in values if np.isfinite(value)] for values in (anchor, curve)]
+    return max(map(min, known)), min(map(max, known))
+
+
 def pchip(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
     """The monotone piecewise cubic through (x, y), x strictly increasing, evaluated at `at` within [x[0], x[-1]]."""
     slopes = _slopes(x, y)
@@ -73,13 +75,24 @@ def pchip(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64
 def _curve(x: object, y: object, whose: str, *, keep_larger: bool) -> Curve:
     """Sort by x; of two points with one x keep the better y."""
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    finite = np.isfinite(xs) & np.isfinite(ys)
+    given = np.stack([xs, ys])
+    finite = np.isfinite(given).all(0)
     xs, ys = xs[finite], ys[finite]
     order = np.lexsort((-ys if keep_larger else ys, xs))
     xs, first = np.unique(xs[order], return_index=True)
     if len(xs) < 2:
-        raise TooFewPointsError(f"The curve of {whose} has {len(xs)} usable point(s); a BD figure needs at least two.")
+        message = f"The curve of {whose} has {len(xs)} usable point(s); a BD figure needs at least two."
+        raise NoOverlapError(message, _what_lacks(given))
     return xs, ys[order][first]
+
+
+def _what_lacks(points: NDArray[np.float64]) -> str:
+    """Return in a few words why so few of the points [2, N] are usable."""
+    if points.shape[1] < 2:
+        return "needs 2 points"
+    if np.isnan(points).any():
+        return "not known"
+    return "lossless" if np.isinf(points).any() else "needs 2 points"
 
 
 def _mean_difference(anchor: Curve, curve: Curve, axis: str) -> float:

@@ -78,7 +78,7 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
     folder, dataset = Path(name_or_folder), DATASETS.get(name_or_folder)
     if dataset is None:
         if folder.is_dir():
-            return _folder_images(folder)
+            return open_folder(folder)
         raise UsageError(f"--dataset {name_or_folder}: neither a folder nor a known set. Known: {', '.join(DATASETS)}.")
     cache = _cache_dir() / dataset.name
     parents = data_dir, Path() if folder.is_dir() else None, os.environ.get("REGCODEC_DATA")
@@ -96,22 +96,29 @@ def open_dataset(name_or_folder: str, data_dir: Path | None) -> ImageSet:
     return _checked(dataset, found) if dataset.checksums else _counted(dataset, found)
 
 
-def _cache_dir() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "regcodec" / "datasets"
+def open_folder(folder: Path) -> ImageSet:
+    """The images of a folder whatever its name, as `open_dataset` reads one; raises `RegcodecError` likewise.
 
-
-def _folder_images(folder: Path) -> ImageSet:
+    The plot of a report that `regcodec eval` wrote into the folder is none of them.
+    """
     root = folder.absolute()
     paths = sorted(
         path
         for path in files_below(root)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
+        and not (path.name == "rd.png" and path.with_name("points.jsonl").exists())
     )
     if not paths:
         raise RegcodecError(f"{folder}: no images here or below. Known suffixes: {' '.join(sorted(SUFFIXES))}.")
     printable = root.name.encode(errors="backslashreplace").decode()  # a name of bytes that are no UTF-8
     return ImageSet(printable, root, tuple(paths))
+
+
+def _cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "regcodec" / "datasets"
 
 
 def _checked(dataset: Dataset, folder: Path) -> ImageSet:
@@ -131,7 +138,7 @@ def _checked(dataset: Dataset, folder: Path) -> ImageSet:
 
 
 def _counted(dataset: Dataset, folder: Path) -> ImageSet:
-    found = _folder_images(folder)
+    found = open_folder(folder)
     wanted = len(found.paths) if dataset.images is None else dataset.images
     if len(found.paths) < wanted or (len(found.paths) > wanted and not dataset.first):
         raise RegcodecError(

@@ -50,15 +50,15 @@ def write_plot(directory: Path, curves: Sequence[Sequence[Average]], *, title: s
     for path in paths:
         refuse_existing(path, force=force)
 
-    panels = [("psnr", "PSNR (dB)"), ("ms_ssim_db", "MS-SSIM (dB)")]
-    panels = [panel for panel in panels if any(_line(curve, panel[0]) for curve in curves)]
+    panels = [("bpp", "psnr", "PSNR (dB)"), ("ms_ssim_bpp", "ms_ssim_db", "MS-SSIM (dB)")]
+    panels = [panel for panel in panels if any(_line(curve, *panel[:2]) for curve in curves)]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.5 * max(len(panels), 1), 4.5), layout="constrained")
         figure.suptitle(title, parse_math=False)  # names may have dollars
-        for position, (field, label) in enumerate(panels, start=1):
+        for position, (rate, field, label) in enumerate(panels, start=1):
             axes = figure.add_subplot(1, len(panels), position)
             for index, curve in enumerate(curves):
-                line = _line(curve, field)
+                line = _line(curve, rate, field)
                 axes.plot(
                     [bpp for bpp, _ in line],
                     [value for _, value in line],
@@ -81,7 +81,7 @@ def write_plot(directory: Path, curves: Sequence[Sequence[Average]], *, title: s
     return paths
 
 
-def _line(curve: Sequence[Average], field: str) -> list[tuple[float, float]]:
+def _line(curve: Sequence[Average], rate: str, field: str) -> list[tuple[float, float]]:
     """(bpp, value) by rising rate, without the values that are not finite."""
-    points = [(row.bpp, float(getattr(row, field))) for row in curve]
+    points = [(float(getattr(row, rate)), float(getattr(row, field))) for row in curve]
     return sorted(point for point in points if math.isfinite(point[1]))

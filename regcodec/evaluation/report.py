@@ -2,7 +2,8 @@
 
     points.jsonl   one object per image and quality: the fields of `sweep.Point`; null for what is not finite
     summary.csv    one row per codec and quality: the fields of `summary.Average`; empty for what is not known
-    bd.csv         one row per anchor: the BD figures of the codec against it
+    bd.csv         one row per anchor: the BD figures of the codec against it, and the range that the averaged curves
+                   have in common (dB; of BD-PSNR bpp)
     report.md      both as a page
     sets.csv       where several sets were measured: one row per set and anchor, the mean last
 
@@ -24,13 +25,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from regcodec.evaluation.summary import Average, Comparison, SetFigures
+from regcodec.evaluation.summary import Average, BdFigure, Comparison, SetFigures
 from regcodec.evaluation.sweep import Point
 from regcodec.files import refuse_existing, write_atomically
 
 REPORT_FILES = ("points.jsonl", "summary.csv", "bd.csv", "report.md")
 FIGURES = ("bd_rate_psnr", "bd_rate_ms_ssim", "bd_psnr")
-WAYS = ("averaged", "per_image", "images")
+WAYS = ("averaged", "per_image", "images", "low", "high")
 
 
 def print_report(
@@ -99,7 +100,7 @@ def bd_table(comparisons: Sequence[Comparison]) -> Table:
         table.add_row(
             comparison.codec,
             comparison.anchor,
-            "averaged curves",
+            f"averaged curves, {_range(psnr)}" if psnr.averaged is not None else "averaged curves",
             _signed(psnr.averaged, " %", psnr.lacking),
             _signed(similarity.averaged, " %", similarity.lacking),
             _signed(gain.averaged, " dB", gain.lacking),
@@ -250,12 +251,13 @@ def _markdown(
     if comparisons:
         lines += ["", "BD-rate below 0: smaller files.", ""]
         lines += _markdown_table(
-            ("codec", "anchor", "BD-rate (PSNR)", "mean of images", "BD-rate (MS-SSIM)", "BD-PSNR"),
+            ("codec", "anchor", "BD-rate (PSNR)", "over", "mean of images", "BD-rate (MS-SSIM)", "BD-PSNR"),
             (
                 (
                     c.codec,
                     c.anchor,
                     _signed(c.bd_rate_psnr.averaged, " %", c.bd_rate_psnr.lacking),
+                    _range(c.bd_rate_psnr),
                     _signed(c.bd_rate_psnr.per_image, " %") if c.bd_rate_psnr.images else "-",
                     _signed(c.bd_rate_ms_ssim.averaged, " %", c.bd_rate_ms_ssim.lacking),
                     _signed(c.bd_psnr.averaged, " dB", c.bd_psnr.lacking),
@@ -276,6 +278,11 @@ def _part_names(curves: Sequence[Sequence[Average]]) -> list[str]:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _range(figure: BdFigure) -> str:
+    """Return the PSNR that both curves cover."""
+    return "-" if figure.low is None or figure.high is None else f"{figure.low:.1f} to {figure.high:.1f} dB"
 
 
 def _number(value: float, digits: int) -> str:

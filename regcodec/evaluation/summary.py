@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from regcodec.errors import RegcodecError
-from regcodec.evaluation.bdrate import NoOverlapError, bd_psnr, bd_rate
+from regcodec.evaluation.bdrate import NoOverlapError, bd_psnr, bd_rate, common_range
 from regcodec.evaluation.metrics import ms_ssim_db
 from regcodec.evaluation.sweep import Point
 
@@ -33,6 +33,8 @@ class Average:
     ms_ssim: float
     """0 to 1, over the images of at least 161 pixels a side; nan when there is none."""
     ms_ssim_db: float
+    ms_ssim_bpp: float
+    """Over the same images as MS-SSIM."""
     encode_seconds: float
     """Mean over the images of the median of the repeats."""
     decode_seconds: float
@@ -46,12 +48,15 @@ class BdFigure:
 
     averaged: float | None
     """Over the averaged curves; None when the curves have no range in common, or one is no curve."""
-    per_image: float | None
+    per_image: float | None = None
     """Mean of the figures of the single images; None when no image has one."""
-    images: int
-    """How many images have a figure of their own."""
+    images: int = 0
+    """How many images have a figure of their own; none is known of a published curve."""
+    low: float | None = None
+    """Where the range begins that the averaged curves have in common: dB, of BD-PSNR bpp."""
+    high: float | None = None
     lacking: str = ""
-    """Why there is none over the averaged curves, in a few words."""
+    """Why there is no figure over the averaged curves, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +169,11 @@ def compare(points: Sequence[Point], anchor_points: Sequence[Point]) -> Comparis
         raise RegcodecError("A codec and its anchor must be measured on the same images, at least one.")
     curves, anchor_curves = average(points), average(anchor_points)
 
-    def both_ways(figure: Callable[..., float], quality: Callable[[Point | Average], float]) -> BdFigure:
-        single = [_figure(figure, anchor_images[name], images[name], quality)[0] for name in images]
+    def both_ways(figure: Callable[..., float], axes: _Axes) -> BdFigure:
+        single = [_figure(figure, anchor_images[name], images[name], axes).averaged for name in images]
         known = [value for value in single if value is not None]
-        averaged, lacking = _figure(figure, anchor_curves, curves, quality)
-        mean = fmean(known) if known else None
-        return BdFigure(averaged=averaged, per_image=mean, images=len(known), lacking=lacking)
+        averaged = _figure(figure, anchor_curves, curves, axes)
+        return replace(averaged, per_image=fmean(known) if known else None, images=len(known))
 
     return _comparison(points[0].codec, anchor_points[0].codec, both_ways)
 
@@ -177,31 +181,34 @@ def compare(points: Sequence[Point], anchor_points: Sequence[Point]) -> Comparis
 def compare_published(points: Sequence[Point], anchor: Sequence[Average]) -> Comparison:
     """BD figures of one codec against a curve of averages alone; nothing is known of its single images."""
     curve = average(points)
-
-    def averaged(figure: Callable[..., float], quality: Callable[[Point | Average], float]) -> BdFigure:
-        value, lacking = _figure(figure, anchor, curve, quality)
-        return BdFigure(averaged=value, per_image=None, images=0, lacking=lacking)
-
-    return _comparison(points[0].codec, anchor[0].codec, averaged)
+    return _comparison(points[0].codec, anchor[0].codec, lambda figure, axes: _figure(figure, anchor, curve, axes))
 
 
-def _comparison(
-    codec: str,
-    anchor: str,
-    measured: Callable[[Callable[..., float], Callable[[Point | Average], float]], BdFigure],
-) -> Comparison:
+_Axes = Callable[[Point | Average], tuple[float, float]]
+"""Rate and quality of a point."""
+
+
+def _over_psnr(point: Point | Average) -> tuple[float, float]:
+    return point.bpp, point.psnr
+
+
+def _over_ms_ssim(point: Point | Average) -> tuple[float, float]:
+    return point.ms_ssim_bpp if isinstance(point, Average) else point.bpp, ms_ssim_db(point.ms_ssim)
+
+
+def _comparison(codec: str, anchor: str, measured: Callable[[Callable[..., float], _Axes], BdFigure]) -> Comparison:
     return Comparison(
         codec=codec,
         anchor=anchor,
-        bd_rate_psnr=measured(bd_rate, lambda point: point.psnr),
-        bd_rate_ms_ssim=measured(bd_rate, lambda point: ms_ssim_db(point.ms_ssim)),
-        bd_psnr=measured(bd_psnr, lambda point: point.psnr),
+        bd_rate_psnr=measured(bd_rate, _over_psnr),
+        bd_rate_ms_ssim=measured(bd_rate, _over_ms_ssim),
+        bd_psnr=measured(bd_psnr, _over_psnr),
     )
 
 
 def _average(quality: float, group: Sequence[Point]) -> Average:
-    similarities = [point.ms_ssim for point in group if not math.isnan(point.ms_ssim)]
-    similarity = fmean(similarities) if similarities else math.nan
+    large = [point for point in group if not math.isnan(point.ms_ssim)]
+    similarity = fmean(point.ms_ssim for point in large) if large else math.nan
     return Average(
         codec=group[0].codec,
         quality=quality,
@@ -210,6 +217,7 @@ def _average(quality: float, group: Sequence[Point]) -> Average:
         psnr=fmean(point.psnr for point in group),
         ms_ssim=similarity,
         ms_ssim_db=ms_ssim_db(similarity),
+        ms_ssim_bpp=fmean(point.bpp for point in large) if large else math.nan,
         encode_seconds=fmean(point.encode_seconds for point in group),
         decode_seconds=fmean(point.decode_seconds for point in group),
         parts={name: fmean(point.parts[name] for point in group) for name in group[0].parts},
@@ -224,19 +232,15 @@ def _by_image(points: Iterable[Point]) -> dict[str, list[Point]]:
 
 
 def _figure(
-    figure: Callable[..., float],
-    anchor: Sequence[Point | Average],
-    curve: Sequence[Point | Average],
-    quality: Callable[[Point | Average], float],
-) -> tuple[float | None, str]:
-    """Return the figure, or None and why there is none."""
+    figure: Callable[..., float], anchor: Sequence[Point | Average], curve: Sequence[Point | Average], axes: _Axes
+) -> BdFigure:
+    """Return the figure of two curves, of averages or of one image, or why there is none."""
+    anchor_rates, anchor_quality = zip(*map(axes, anchor), strict=True)
+    rates, quality = zip(*map(axes, curve), strict=True)
     try:
-        value = figure(
-            [point.bpp for point in anchor],
-            [quality(point) for point in anchor],
-            [point.bpp for point in curve],
-            [quality(point) for point in curve],
-        )
+        value = figure(anchor_rates, anchor_quality, rates, quality)
     except NoOverlapError as error:
-        return None, error.short
-    return value, ""
+        return BdFigure(averaged=None, lacking=error.short)
+    over = (anchor_rates, rates) if figure is bd_psnr else (anchor_quality, quality)
+    low, high = common_range(*over)
+    return BdFigure(averaged=value, low=low, high=high)

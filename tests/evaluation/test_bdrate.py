@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
-from regcodec.evaluation.bdrate import NoOverlapError, bd_psnr, bd_rate, pchip
+from regcodec.evaluation.bdrate import NoOverlapError, bd_psnr, bd_rate, common_range, pchip
 
 VTM = (
     [0.04824, 0.11250, 0.24582, 0.49055, 0.87481, 1.43085, 2.32460, 3.63261],
@@ -81,6 +81,19 @@ def test_of_two_points_of_one_quality_the_cheaper_counts() -> None:
 def test_one_point_is_not_a_curve() -> None:
     with pytest.raises(NoOverlapError, match="codec has 1 usable"):
         bd_rate(*VTM, [0.5], [34.0])
+
+
+@pytest.mark.parametrize(
+    ("quality", "short"), [([np.inf, np.inf], "lossless"), ([np.nan, np.nan], "not known"), ([34.0], "needs 2 points")]
+)
+def test_a_curve_that_is_none_says_why(quality: list[float], short: str) -> None:
+    with pytest.raises(NoOverlapError) as caught:
+        bd_rate(*VTM, [0.5, 0.7][: len(quality)], quality)
+    assert caught.value.short == short
+
+
+def test_the_range_that_two_curves_cover_leaves_out_what_is_lossless() -> None:
+    assert common_range([28, 30, 40], [35, 29, np.inf]) == (29, 35)
 
 
 @pytest.mark.parametrize("figure", [bd_rate, bd_psnr])

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from regcodec.errors import RegcodecError, UsageError
-from regcodec.evaluation.datasets import DATASETS, Dataset, open_dataset
+from regcodec.evaluation.datasets import DATASETS, Dataset, open_dataset, open_folder
 
 FILES = ("one.png", "two.png")
 
@@ -65,6 +65,20 @@ def test_a_folder_gives_its_images_below_it_sorted_and_nothing_else(tmp_path: Pa
     image_set = open_dataset(str(tmp_path / "photos"), None)
     assert image_set.name == "photos"
     assert [image_set.label(path) for path in image_set.paths] == ["a/b.jpg", "a/c.webp", "b.PNG"]
+
+
+def test_the_plot_of_a_report_in_the_folder_is_no_image_of_it(tmp_path: Path) -> None:
+    for place in ("a.png", "rd.png", "report/rd.png", "report/points.jsonl"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"")
+    assert open_folder(tmp_path).paths == (tmp_path / "a.png", tmp_path / "rd.png")
+
+
+def test_a_folder_named_like_a_known_set_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("game").mkdir()
+    Path("game/a.png").write_bytes(b"")
+    assert len(open_folder(Path("game/")).paths) == 1
 
 
 def test_a_folder_below_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,35 @@ def test_a_published_curve_gives_the_bd_rate_of_its_averages(tmp_path: Path) -> 
     assert found.bd_rate_psnr.averaged == pytest.approx(-50)
 
 
+def test_columns_have_the_names_that_others_give_them_and_the_rest_is_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"results": {"bpp": [2, 1], "psnr": [33, 30], "ms-ssim-db-rgb": [20, 10], "lambda": 0.01}}')
+    assert [(row.bpp, row.psnr, row.ms_ssim) for row in read_published(path)] == [(1, 30, 0.9), (2, 33, 0.99)]
+    path.write_text('{"results": {"bpp": [1, 2], "ms-ssim-rgb": [0.9, 0.99]}}')
+    found = compare_published(OURS, read_published(path))
+    assert found.bd_rate_psnr.lacking == "not known"
+    assert found.bd_rate_ms_ssim.averaged is not None
+
+
+def test_a_file_without_a_column_is_told_what_it_needs_and_has(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"results": {"bpp": [1, 2], "vmaf": [90, 95]}}')
+    with pytest.raises(UsageError, match="needs bpp and psnr-rgb or ms-ssim-rgb, and has bpp, vmaf"):
+        read_published(tmp_path / "x.json")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"results": {"bpp": [1]}}', '{"results": {"bpp": [1], "psnr-rgb": []}}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"results": {"bpp": [1]}}',
+        '{"results": {"bpp": [1], "psnr-rgb": []}}',
+        '{"results": {"bpp": [0, 1], "psnr-rgb": [30, 33]}}',
+        '{"results": {"bpp": [NaN, 1], "psnr-rgb": [30, 33]}}',
+        '{"results": {"bpp": [1, 2], "psnr-rgb": [30]}}',
+        '{"results": {"bpp": [1, 2], "ms-ssim": [11.2, 14.0]}}',
+    ],
 )
 def test_another_file_is_refused_with_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)

@@ -95,12 +95,13 @@ def test_the_files_hold_every_point_and_every_figure(tmp_path: Path) -> None:
     (figures,) = csv.DictReader(paths[2].open())
     assert (figures["codec"], figures["anchor"]) == ("ours", "anchor")
     assert float(figures["bd_rate_psnr_averaged"]) == pytest.approx(-50)
+    assert (figures["bd_rate_psnr_low"], figures["bd_rate_psnr_high"]) == ("28.0", "37.0")
     page = paths[3].read_text()
     for expected in (
         "# tiny\n",
         "2 threads, a CPU.",
         "| ours | 0 | 0.0500 | 28.00 | 8.00 |",
-        "| ours | anchor | -50.00 % |",
+        "| ours | anchor | -50.00 % | 28.0 to 37.0 dB |",
     ):
         assert expected in page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,28 @@ def test_rows_come_by_rising_quality() -> None:
 def test_images_too_small_for_ms_ssim_do_not_count_in_its_mean() -> None:
     assert average([point("a", 1, 0.2, 30, 0.9), point("b", 1, 0.2, 30, math.nan)])[0].ms_ssim == 0.9
     assert math.isnan(average([point("b", 1, 0.2, 30, math.nan)])[0].ms_ssim_db)
+
+
+def test_the_curve_of_ms_ssim_has_the_rates_of_the_images_that_have_one() -> None:
+    """An icon of many bits a pixel says nothing about the photograph beside it."""
+    icons = [replace(p, bpp=20 + p.quality, ms_ssim=math.nan) for p in curve("icon", 1)]
+    anchor_icons = [replace(p, codec="anchor") for p in icons]
+    comparison = compare(curve("a", 0.5) + icons, curve("a", 1, "anchor") + anchor_icons)
+    assert comparison.bd_rate_ms_ssim.averaged == pytest.approx(-50)
+    assert average(curve("a", 0.5) + icons)[0].ms_ssim_bpp == pytest.approx(0.05)
+
+
+def test_a_figure_has_the_range_that_both_curves_cover() -> None:
+    comparison = compare(curve("a", 1, lift=2), curve("a", 1, "anchor"))
+    assert (comparison.bd_rate_psnr.low, comparison.bd_rate_psnr.high) == (30, 37)
+    assert (comparison.bd_psnr.low, comparison.bd_psnr.high) == (pytest.approx(0.1), pytest.approx(0.8))
+
+
+def test_a_lossless_image_is_told_as_one() -> None:
+    perfect = [replace(p, psnr=math.inf) for p in curve("white", 1)]
+    anchor = curve("a", 1, "anchor") + [replace(p, codec="anchor") for p in perfect]
+    figure = compare(curve("a", 0.5) + perfect, anchor).bd_rate_psnr
+    assert (figure.averaged, figure.lacking, figure.images) == (None, "lossless", 1)
 
 
 def test_averages_over_different_images_are_refused() -> None:

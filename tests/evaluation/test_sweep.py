@@ -62,6 +62,20 @@ def test_a_grey_image_is_measured_as_grey(name: str, tmp_path: Path) -> None:
     assert point.psnr > 30
 
 
+@pytest.mark.parametrize("name", ["avif", "avif-slow"])
+def test_avif_is_one_tile_with_the_threads_that_are_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(Image.Image, "save", lambda *_, **options: asked.update(options))
+    PILLOW_CODECS[name].with_threads(3).encode(astronaut(), 50)
+    assert (asked["max_threads"], asked["autotiling"]) == (3, False)
+    PILLOW_CODECS["webp"].with_threads(3).encode(astronaut(), 50)
+
+
+def test_a_picture_that_a_format_cannot_hold_is_one_sentence() -> None:
+    with pytest.raises(RegcodecError, match="webp cannot encode 16384x1 pixels"):
+        PILLOW_CODECS["webp"].encode(np.zeros((1, 16384, 3), np.uint8), 50)
+
+
 def test_a_quality_pillow_does_not_have_is_refused() -> None:
     with pytest.raises(UsageError, match="whole qualities"):
         PILLOW_CODECS["jpeg"].encode(astronaut(), 3.5)
