@@ -49,6 +49,7 @@ class Optimizer:
         if model.transforms.threads is not None:
             torch.set_num_threads(model.transforms.threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.allow_tf32 = False  # means of hundreds of steps need all 24 bits
         self.network = _network(model).to(self.device)
         self.pixels, self.model, self.row, self.lambda_, self.level = pixels, model, row, lambda_, level
         self._plain, self._windows = plain, Windows(pixels, model, row, plain)

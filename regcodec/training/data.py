@@ -9,9 +9,11 @@ are drawn from (seed, position).
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import torch
@@ -27,13 +29,23 @@ PREFETCH = 8  # batches
 class Crops:
     """Batches of random crops of `images` for one process of `world`."""
 
-    def __init__(self, images: ImageCache, config: TrainConfig, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        images: ImageCache,
+        config: TrainConfig,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        threads: int = 1,
+        pinned: bool = False,
+    ) -> None:
+        """`threads` prepare batches, in memory that a GPU copies from while it computes where it is to be `pinned`."""
         self.images = images
         self.config = config
         self.rank = rank
         self.world = world
-        self._epoch = -1
-        self._order = np.empty(0, np.int64)
+        self.threads = threads
+        self.pinned = pinned
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the crops and qualities of `step`."""
@@ -41,46 +53,33 @@ class Crops:
         first = (step * self.world + self.rank) * size
         drawn = [self._draw(position) for position in range(first, first + size)]
         x = torch.from_numpy(np.stack([crop for crop, _ in drawn]))
-        return x, torch.tensor([quality for _, quality in drawn])
+        quality = torch.tensor([quality for _, quality in drawn])
+        return (x.pin_memory(), quality.pin_memory()) if self.pinned else (x, quality)
 
     def batches(self, start: int, stop: int) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield `batch(start)` to `batch(stop - 1)`, prepared ahead by one thread."""
-        ready: queue.Queue[tuple[Tensor, Tensor] | BaseException] = queue.Queue(PREFETCH)
-        closed = threading.Event()
-
-        def prepare() -> None:
-            try:
-                for step in range(start, stop):
-                    item = self.batch(step)
-                    while not closed.is_set():
-                        try:
-                            ready.put(item, timeout=0.2)
-                            break
-                        except queue.Full:
-                            continue
-                    if closed.is_set():
-                        return
-            except BaseException as error:
-                ready.put(error)
-
-        threading.Thread(target=prepare, daemon=True).start()
+        """Yield `batch(start)` to `batch(stop - 1)`, prepared ahead."""
+        steps = iter(range(start, stop))
+        pool = ThreadPoolExecutor(self.threads)
         try:
-            for _ in range(start, stop):
-                item = ready.get()
-                if isinstance(item, BaseException):
-                    raise item
+            ahead = deque(pool.submit(self.batch, step) for step in islice(steps, PREFETCH))
+            while ahead:
+                item = ahead.popleft().result()
+                ahead.extend(pool.submit(self.batch, step) for step in islice(steps, 1))
                 yield item
         finally:
-            closed.set()
+            pool.shutdown(cancel_futures=True)
 
     def _draw(self, position: int) -> tuple[np.ndarray, int]:
         epoch, place = divmod(position, len(self.images))
-        if epoch != self._epoch:
-            self._order = np.random.default_rng((self.config.seed, 1, epoch)).permutation(len(self.images))
-            self._epoch = epoch
+        order = _order(self.config.seed, epoch, len(self.images))
         draw = np.random.default_rng((self.config.seed, 2, position))
         quality = int(draw.integers(len(self.config.lambdas)))
-        return random_crop(self.images[self._order[place]], self.config, draw), quality
+        return random_crop(self.images[order[place]], self.config, draw), quality
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, images: int) -> np.ndarray:
+    return np.random.default_rng((seed, 1, epoch)).permutation(images)
 
 
 def random_crop(image: np.ndarray, config: TrainConfig, draw: np.random.Generator) -> np.ndarray:
@@ -113,10 +112,15 @@ def split(images: ImageCache, share: float, seed: int) -> tuple[ImageCache, Imag
     return images.subset(sorted(order[held:])), images.subset(sorted(order[:held]))
 
 
-def validation_crops(images: ImageCache, stride: int, largest: int = 512) -> list[Tensor]:
-    """Return the middle of every image, [1, 3, h, w] uint8 with h and w multiples of `stride` up to `largest`."""
-    crops = []
+def validation_crops(images: ImageCache, stride: int, largest: int = 512, count: int | None = None) -> list[Tensor]:
+    """Return the middle of every image, [1, 3, h, w] uint8 with h and w multiples of `stride` up to `largest`.
+
+    Images smaller than `stride` have none; of the others the first `count` are taken.
+    """
+    crops: list[Tensor] = []
     for index in range(len(images)):
+        if len(crops) == count:
+            break
         image = images[index]
         height, width = (min(side, largest) // stride * stride for side in image.shape[:2])
         if not height or not width:

@@ -27,14 +27,14 @@ from regcodec.config import TrainConfig
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.training.cache import ImageCache, open_cache
 from regcodec.training.checkpoint import NAME, digest, load_checkpoint, save_checkpoint, snapshot_name
-from regcodec.training.data import Crops, split, validation_crops
+from regcodec.training.data import split, validation_crops
 from regcodec.training.initial import initialise, origin_of
 from regcodec.training.metrics import Journal
 from regcodec.training.mgda import common_descent
 from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.precision import has_bfloat16
 from regcodec.training.networks.registry import network_of
-from regcodec.training.processes import Processes, start_processes
+from regcodec.training.processes import Processes, is_of_compiler, start_processes
 from regcodec.training.schedule import Average, learning_rate_factor
 from regcodec.training.task import Losses, Task
 from regcodec.training.validation import validate
@@ -69,14 +69,21 @@ def train(
     console: Console | None = None,
     make_task: Callable[[LatentCodec, TrainConfig], Task] = Task,
     name: str = NAME,
+    compiled: bool = True,
 ) -> Path:
     """Train until `config.steps` and return the checkpoint's path.
 
-    `make_task` puts the loss around the network; a task of another kind has checkpoints of another `name`.
+    `make_task` puts the loss around the network; a task of another kind has checkpoints of another `name`. `compiled`
+    matters on CUDA; raises `RegcodecError` where torch.compile cannot work.
     """
     processes = start_processes(device)
     try:
-        return _Run(config, paths, processes, console or Console(stderr=True), make_task, name).finish()
+        return _Run(config, paths, processes, console or Console(stderr=True), make_task, name, compiled).finish()
+    except RuntimeError as error:
+        if not is_of_compiler(error):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise RegcodecError(f"torch.compile does not work here ({reason}). Give --no-compile.") from error
     finally:
         processes.close()
 
@@ -90,6 +97,7 @@ class _Run:
         console: Console,
         make_task: Callable[[LatentCodec, TrainConfig], Task],
         name: str,
+        compiled: bool,
     ) -> None:
         self.checkpoint = paths.run / name
         resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
@@ -110,18 +118,19 @@ class _Run:
             _refuse_other_beginning(paths, resumed, self.data)
         self.init: dict[str, Any] | None = None if resumed is None else resumed.get("init")
         self.figures: dict[str, Any] = {} if resumed is None else resumed["validation"]
-        self.crops = Crops(images, config, rank=processes.rank, world=processes.world)
+        self.crops = processes.crops(images, config)
 
         torch.manual_seed(config.seed)
         network = network_of(config)
         self.step = 0
         if resumed is None:
-            initialise(network, config, paths.init, self.crops)
+            if processes.first:
+                initialise(network, config, paths.init, self.crops)
             self.init = None if paths.init is None else origin_of(paths.init)
         self.task = make_task(network, config).to(processes.device, memory_format=torch.channels_last)
         # from here the noise: another in each process, the same with and without a regularizer
         torch.manual_seed(config.seed + 1 + processes.rank)
-        self.stepped = processes.wrap(self.task)  # from here the processes have the first one's weights
+        self.stepped = processes.wrap(self.task, compiled=compiled)  # and gives the processes the first one's weights
         self.average = Average(self.task.network, config.ema)
         self.rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source, "rates": config.lr_rates}
         self.groups = self.task.parameter_groups()
@@ -295,7 +304,7 @@ class _Run:
             held = None if paths.val is None else open_cache(paths.val, paths.cache, smallest=64, say=say)
         if held is None:
             images, held = split(images, config.validation_share, config.seed)
-        return images, validation_crops(held, stride=64)[:VALIDATION_IMAGES]
+        return images, validation_crops(held, stride=64, count=VALIDATION_IMAGES)
 
 
 def _refuse_other_settings(run: Path, state: dict[str, Any], now: TrainConfig) -> None:

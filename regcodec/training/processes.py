@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from regcodec.config import TrainConfig
 from regcodec.errors import UsageError
+from regcodec.exact.share import cores
+from regcodec.training.cache import ImageCache
+from regcodec.training.data import Crops
 
 Item = TypeVar("Item")
+MOST_THREADS = 8  # that prepare crops for one GPU
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,18 @@ class Processes:
         """True in the one process that writes files and shows progress."""
         return self.rank == 0
 
-    def wrap(self, task: nn.Module) -> nn.Module:
+    def crops(self, images: ImageCache, config: TrainConfig) -> Crops:
+        """Return this process's crops: on a CPU the step has the cores, a GPU needs several threads to keep up."""
+        cuda = self.device.type == "cuda"
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = min(MOST_THREADS, max(1, cores() // local)) if cuda else 1
+        return Crops(images, config, rank=self.rank, world=self.world, threads=threads, pinned=cuda)
+
+    def wrap(self, task: nn.Module, *, compiled: bool = True) -> nn.Module:
         """Return `task` ready to step: compiled on CUDA, gradients averaged over the processes."""
         stepped = task
-        if self.device.type == "cuda":
-            stepped = torch.compile(stepped)
+        if compiled and self.device.type == "cuda":
+            stepped = compile_step(stepped)
         if self.world > 1:
             devices = [self.device.index] if self.device.type == "cuda" else None
             stepped = DistributedDataParallel(stepped, device_ids=devices, gradient_as_bucket_view=True)
@@ -85,6 +98,25 @@ class Processes:
             dist.destroy_process_group()
 
 
+def compile_step(task: nn.Module, backend: str = "inductor") -> nn.Module:
+    """Return `task` compiled by itself: earlier ones in this process do not count towards torch's limit of shapes.
+
+    DDP is not to cut the graph into buckets: where that is done, functions with a backward of their own are refused.
+    """
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    torch._dynamo.config.optimize_ddp = False
+    stepped: nn.Module = torch.compile(task, backend=backend)
+    return stepped
+
+
+def is_of_compiler(error: RuntimeError) -> bool:
+    """Return whether torch.compile failed: no compiler, no headers of Python, a GPU that is too old."""
+    dynamo = sys.modules.get("torch._dynamo.exc")
+    return dynamo is not None and isinstance(error, dynamo.TorchDynamoException)
+
+
 def start_processes(device: str) -> Processes:
     """Read torchrun's environment; `device` is auto, cpu or cuda."""
     if device == "cuda" and not torch.cuda.is_available():
@@ -94,7 +126,10 @@ def start_processes(device: str) -> Processes:
     rank = int(os.environ.get("RANK", "0"))
     chosen = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
+        if chosen.index >= torch.cuda.device_count():
+            raise UsageError(f"torchrun: more processes than CUDA devices ({torch.cuda.device_count()}). Start fewer.")
         torch.cuda.set_device(chosen)
+        torch.backends.cudnn.allow_tf32 = False  # its 11 bits would round latents of hundreds of steps
     if world > 1:
         # the first process may decode a large folder while the others wait
         dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timedelta(hours=12))

@@ -36,7 +36,7 @@ from regcodec.training.networks.res_hyper import BLOCK, ResHyper
 QUIET = 0.02  # share of the random initialisation kept under the linear transform
 ALMOST_IDENTITY = 1e-3  # gamma of the divisive normalisations; at zero its gradient would vanish
 CLOSED = -4.0  # bias of the gates of attention: 2 % open
-FEW = 64  # images that the bounds of activations are read from
+FEW = 64  # images that the bounds of activations are read from, and at once at most
 SCALE_SHARE = 0.3  # first guess of the conditional scale, in standard deviations of the channel
 
 
@@ -161,7 +161,8 @@ def entropy_start(network: LatentCodec, x: Tensor) -> None:
     """Let the entropy parameters begin with each channel's mean and a share of its deviation; x [B, 3, H, W]."""
     last = network.entropy_parameters[-1] if isinstance(network, MaskedContextCodec) else network.h_s[-1]
     last.weight.mul_(QUIET)
-    deviation, mean = torch.std_mean(network.g_a(x), dim=(0, 2, 3))
+    y = torch.cat([network.g_a(part) for part in x.split(FEW)])  # all at once would take gigabytes
+    deviation, mean = torch.std_mean(y, dim=(0, 2, 3))
     last.bias.copy_(torch.cat([deviation * SCALE_SHARE + 0.1, mean]))
 
 

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from regcodec.errors import RegcodecError, UsageError
+from regcodec.training import data
 from regcodec.training.cache import list_images, open_cache
-from regcodec.training.data import Crops, random_crop, split
+from regcodec.training.data import Crops, random_crop, split, validation_crops
 from tests.images import render
 from tests.training.conftest import TINY
 
@@ -37,10 +38,32 @@ def test_two_processes_share_the_batch_of_one_with_twice_the_size(images) -> Non
     assert torch.equal(torch.cat(halves), whole)
 
 
-def test_every_image_comes_once_an_epoch(images) -> None:
-    crops = Crops(images, replace(TINY, batch=1, downscale=1.0))
-    seen = [crops._order[place] for place in range(10) if crops.batch(place) is not None]
-    assert sorted(seen) == list(range(10))
+def test_every_image_comes_once_an_epoch(images, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def noted(image: np.ndarray, *_: object) -> np.ndarray:
+        seen.append(image.ctypes.data)
+        return np.zeros((3, 64, 64), np.uint8)
+
+    monkeypatch.setattr(data, "random_crop", noted)
+    crops = Crops(images, replace(TINY, batch=5))
+    for step in range(4):
+        crops.batch(step)
+    assert set(seen[:10]) == set(seen[10:])
+    assert len(set(seen)) == 10
+
+
+def test_several_threads_give_the_batches_of_one(images) -> None:
+    one, several = (list(Crops(images, TINY, threads=threads).batches(3, 25)) for threads in (1, 4))
+    assert len(one) == len(several) == 22
+    for ours, theirs in zip(one, several, strict=True):
+        assert all(map(torch.equal, ours, theirs))
+
+
+def test_validation_has_the_first_crops_that_there_are(images) -> None:
+    every = validation_crops(images, stride=64)
+    assert all(map(torch.equal, validation_crops(images, stride=64, count=3), every[:3]))
+    assert len(validation_crops(images, stride=64, count=3)) == 3
 
 
 def test_a_crop_without_reduction_is_a_piece_of_the_image(images) -> None:

@@ -39,6 +39,9 @@ RATE_PARAMETERS = ("log_gain", "log_z_step", "offsets", *RATE_BIASES)
 """What there is one of for each rate."""
 OFFSET_BINS = 32  # of the scales, which have a table each
 FIRST_OFFSET = 0.02
+LEAST_SCALE, MOST_SCALE = float(SCALES[0]), float(SCALES[-1])
+SCALE_STEP = math.log(SCALES[1] / SCALES[0])
+"""Of the logarithm."""
 
 
 class LatentCodec(CompressionModel):
@@ -94,7 +97,7 @@ class LatentCodec(CompressionModel):
         medians = self.entropy_bottleneck.quantiles[:, 0, 1].detach().view(1, -1, 1, 1)
         if self.config.hyper_step:
             return self._code_z_in_steps(z, medians, self.log_z_step[quality].exp().view(-1, 1, 1, 1), surrogate)
-        z_hat, likelihood = self.entropy_bottleneck(z, training=surrogate != "round")
+        z_hat, likelihood = _whole_steps(self.entropy_bottleneck, z, noise=surrogate != "round")
         if surrogate == "mixed":
             z_hat = quantize_ste(z - medians) + medians
         return z_hat, likelihood
@@ -135,17 +138,30 @@ class LatentCodec(CompressionModel):
 
     def shift(self, symbols: Tensor, scales: Tensor, quality: Tensor) -> Tensor:
         """Return sign(q) * offset of symbols [B, M, ...] coded with `scales`: what decoding takes from them."""
-        shift = torch.zeros_like(symbols)
         if not self.config.offsets:
-            return shift
-        where = symbols.nonzero(as_tuple=True)
-        offsets = self.offset_bins()[quality[where[0]], offset_bin(scales.detach()[where])]
-        return shift.index_put(where, symbols[where].sign() * offsets)
+            return torch.zeros_like(symbols)
+        return symbols.sign() * self.offset_bins()[quality.view(-1, 1, 1, 1), offset_bin(scales.detach())]
 
     def offset_bins(self) -> Tensor:
         """Return the offsets, [Q, bins], not below zero."""
         offsets: Tensor = self.least_offset(self.offsets)
         return offsets
+
+
+def _whole_steps(bottleneck: EntropyBottleneck, z: Tensor, *, noise: bool) -> tuple[Tensor, Tensor]:
+    """Return z [B, C, h, w] with noise or rounded, and its likelihood: the bottleneck's own forward.
+
+    That one reads the order of axes from a tensor, which on CUDA waits for the device and which no compiler can follow.
+    """
+    batch, channels, height, width = z.shape
+    rows = z.transpose(0, 1).reshape(channels, 1, -1)
+    rows = bottleneck.quantize(rows, "noise" if noise else "dequantize", bottleneck._get_medians())
+    likelihood, _, _ = bottleneck._likelihood(rows)
+    likelihood = bottleneck.likelihood_lower_bound(likelihood)
+    z_hat, likelihood = (
+        t.view(channels, batch, height, width).transpose(0, 1).contiguous() for t in (rows, likelihood)
+    )
+    return z_hat, likelihood
 
 
 def interval(bottleneck: EntropyBottleneck, z: Tensor, step: Tensor) -> Tensor:
@@ -160,7 +176,7 @@ def interval(bottleneck: EntropyBottleneck, z: Tensor, step: Tensor) -> Tensor:
 
 def offset_bin(scales: Tensor) -> Tensor:
     """Return the bin of the offsets for scales after the gain, int64."""
-    index = torch.log(scales.clamp(SCALES[0], SCALES[-1]) / SCALES[0]) / math.log(SCALES[1] / SCALES[0])
+    index = torch.log(scales.clamp(LEAST_SCALE, MOST_SCALE) / LEAST_SCALE) / SCALE_STEP
     return index.round().long() // (len(SCALES) // OFFSET_BINS)
 
 
