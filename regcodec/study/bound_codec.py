@@ -11,7 +11,6 @@ tables are shaped by symbols can be ahead.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +28,7 @@ from regcodec.config import quality_of_lambda
 from regcodec.effort.search import encode_with_effort
 from regcodec.evaluation.metrics import ms_ssim
 from regcodec.optimize.objective import Objective, Window, nearest, rounded
-from regcodec.study.bound_measure import known
+from regcodec.study.bound_measure import known, psnr_of
 from regcodec.training.networks.latents import LatentCodec
 
 
@@ -52,7 +51,7 @@ def measure_codec(codec: Codec, pixels: Pixels, lambda_: float, effort: int) -> 
     return {
         "bpp": 8 * len(data) / (pixels.shape[0] * pixels.shape[1]),
         "mse": mse,
-        "psnr": 10 * math.log10(255**2 / mse) if mse else math.inf,
+        "psnr": psnr_of(mse),
         "ms_ssim": known(ms_ssim(decoded, pixels)),
         "bytes": len(data),
         "stream": stream,

@@ -1,8 +1,9 @@
 """Points of a study as JSON lines: a row for each picture, network, rate and effort; a study goes on where it stopped.
 
-    {"kind": "bound", "name": ..., "id": ..., "image": ..., "lambda": ..., "iterations": ..., "bpp": ..., "psnr": ...}
+    {"kind": "bound", "name": ..., "id": ..., "image": ..., "digest": ..., "lambda": ..., "bpp": ..., "psnr": ...}
 
-A row is known by the fields that `KEYS` lists for its kind; the rest is what was measured.
+A row is known by the fields that `KEYS` lists for its kind, and by the digest of the image's pixels (`pictures`), which
+those of older versions lack: they are of no image at hand. The rest is what was measured.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Journal:
         self._known = {self._key(row) for row in self.rows}
 
     def has(self, **row: Any) -> bool:
-        """Return whether a row with these fields (those of `KEYS`) was measured."""
+        """Return whether a row with these fields (those of `KEYS`, and the digest) was measured."""
         return self._key(row) in self._known
 
     def add(self, **row: Any) -> None:
@@ -58,4 +59,4 @@ class Journal:
 
     @staticmethod
     def _key(row: Row) -> tuple[Any, ...]:
-        return (row["kind"], *(row[name] for name in KEYS[row["kind"]]))
+        return (row["kind"], row.get("digest"), *(row[name] for name in KEYS[row["kind"]]))

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from regcodec.codec.pixels import Pixels, from_planes, to_planes
 from regcodec.evaluation.metrics import ms_ssim
+from regcodec.study.pictures import digest
 from regcodec.study.posterior import Posterior, Seen
 from regcodec.training.networks.precision import has_bfloat16
 
-MEASURED, CHOSEN, OPTIMISED = 1, 2, 3
-"""Seeds."""
+CHOSEN, OPTIMISED = 2, 3
+"""Seeds, the same for every picture."""
 CHOOSING = 4
 """Samples by which the optimised posterior is compared with the one it began as."""
 LAST_RATE = 0.02
@@ -49,7 +50,7 @@ def measure(posterior: Posterior, pixels: Pixels, rate: int, effort: Effort, sam
         seen = posterior.see(picture.x, picture.quality)
     if effort.iterations:
         seen = optimised(picture, seen, effort)
-    noise = torch.Generator().manual_seed(MEASURED)
+    noise = torch.Generator().manual_seed(_seed(pixels, rate))
     drawn = [picture.sample(seen, noise) for _ in range(samples)]
     bpp, mse = [d["bpp"] for d in drawn], [d["mse"] for d in drawn]
     return {
@@ -58,7 +59,7 @@ def measure(posterior: Posterior, pixels: Pixels, rate: int, effort: Effort, sam
         "bpp_z": fmean(d["bpp_z"] for d in drawn),
         "mse": fmean(mse),
         "mse_error": _standard_error(mse),
-        "psnr": 10 * math.log10(255**2 / fmean(mse)),
+        "psnr": psnr_of(fmean(mse)),
         "ms_ssim": known(fmean(d["ms_ssim"] for d in drawn)),
         "seconds": round(time.process_time() - start, 3),
     }
@@ -123,9 +124,19 @@ def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[
     return min((seen, free.detached()), key=lambda s: picture.mean(s, CHOSEN, CHOOSING))
 
 
+def psnr_of(mse: float) -> float:
+    """Return PSNR in dB of an error on 0..255; inf where there is none."""
+    return 10 * math.log10(255**2 / mse) if mse else math.inf
+
+
 def known(value: float) -> float | None:
     """Return None for what a small picture does not have: JSON has no nan."""
     return None if math.isnan(value) else value
+
+
+def _seed(pixels: Pixels, rate: int) -> int:
+    """Return a seed for a picture and rate: with noise of their own, the errors of pictures add up as independent."""
+    return int(digest(pixels)[:8], 16) ^ rate
 
 
 def _standard_error(values: list[float]) -> float | None:

@@ -17,6 +17,7 @@ from regcodec.study.bound_measure import Effort
 from regcodec.study.bound_sweep import Told, chosen, sweep_bound, sweep_codec
 from regcodec.study.gap_effects import Measured
 from regcodec.study.gap_plan import Network, Plan
+from regcodec.study.pictures import Pictures
 
 
 def measure_gap(plan: Plan, image_set: ImageSet, journal: Journal, told: Told) -> list[Measured]:
@@ -30,14 +31,14 @@ def measure_gap(plan: Plan, image_set: ImageSet, journal: Journal, told: Told) -
     return [_measured(network, plan, images, few, journal, told) for network in plan.networks]
 
 
-def _quick(network: Network, plan: Plan, images: ImageSet, few: ImageSet, journal: Journal, told: Told) -> None:
+def _quick(network: Network, plan: Plan, images: Pictures, few: Pictures, journal: Journal, told: Told) -> None:
     bound = Path(network.bound)
     curve = sweep_bound(bound, images, Effort(), plan.samples, journal, told, network.name)
     sweep_codec(network.pack, images, _lambdas(curve), 0, journal, told, network.name)
     _untrained(network, plan, few, journal, told)
 
 
-def _untrained(network: Network, plan: Plan, few: ImageSet, journal: Journal, told: Told) -> Curve:
+def _untrained(network: Network, plan: Plan, few: Pictures, journal: Journal, told: Told) -> Curve:
     """Return the bound that the pack's own weights give; nothing for a pack of other rates than its bound has."""
     pack = find_pack(network.pack)
     if load_bound(pack)[0].lambdas != load_bound(Path(network.bound))[0].lambdas:
@@ -45,7 +46,7 @@ def _untrained(network: Network, plan: Plan, few: ImageSet, journal: Journal, to
     return sweep_bound(pack, few, Effort(), plan.samples, journal, told, f"{network.name}, untrained")
 
 
-def _measured(network: Network, plan: Plan, images: ImageSet, few: ImageSet, journal: Journal, told: Told) -> Measured:
+def _measured(network: Network, plan: Plan, images: Pictures, few: Pictures, journal: Journal, told: Told) -> Measured:
     name, bound, pack = network.name, Path(network.bound), find_pack(network.pack)
     optimised = Effort(iterations=plan.iterations, lr=plan.lr)
     posterior, about = load_bound(bound)

@@ -2,7 +2,7 @@
 
 report.md         the five effects by their names in papers/gap.txt, and the paper's figures beside them
 gap.csv           every curve: averages by lambda
-rd.svg            the network of the lowest bound, as the paper's fig. 5
+rd.svg            the network of the lowest bound at common lambdas, as the paper's fig. 5
 gap_size.svg      bound against codec over the parameters of the transforms, as fig. 4
 amortization.svg  what per-sample optimisation brings over them, as fig. 3
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from regcodec.evaluation.summary import Average, BdFigure
 from regcodec.files import write_atomically
@@ -54,7 +55,7 @@ def write_report(
     write_atomically(directory / "report.md", ("\n".join(page) + "\n").encode())
     curves = {label: curve for network in networks for label, curve in labelled(network).items() if curve}
     write_curves(directory / "gap.csv", curves)
-    return [directory / "report.md", directory / "gap.csv", *_plots(directory, found, published, dataset)]
+    return [directory / "report.md", directory / "gap.csv", *_plots(directory, found, anchors, dataset)]
 
 
 def labelled(network: Measured) -> dict[str, Curve]:
@@ -197,17 +198,13 @@ def _curves(networks: Sequence[Measured]) -> list[str]:
     return [*_table(headings, rows), "", "Standard errors are of the samples of the posterior, not of the images."]
 
 
-def _plots(
-    directory: Path, found: Sequence[Effects], published: Sequence[Sequence[Average]], dataset: str
-) -> list[Path]:
-    best = min(found, key=lambda e: sum(row["bpp"] + row["lambda"] * row["mse"] for row in e.network.bound))
-    curves = {label: curve for label, curve in labelled(best.network).items() if curve}
+def _plots(directory: Path, found: Sequence[Effects], anchors: Sequence[Sequence[Average]], dataset: str) -> list[Path]:
+    network = _lowest([effect.network for effect in found])
+    curves = {label: curve for label, curve in labelled(network).items() if curve}
     common = images_of(*curves.values())
     shown = {label: [row for row in curve if row["image"] in common] for label, curve in curves.items()}
-    whole = common == images_of(best.network.codec)
-    written = write_rd(
-        directory / "rd.svg", shown, published if whole else [], title=f"{dataset}, {len(common)} images"
-    )
+    whole = common == images_of(network.codec)
+    written = write_rd(directory / "rd.svg", shown, anchors if whole else [], title=f"{dataset}, {len(common)} images")
     written += _over_size(
         directory / "gap_size.svg",
         found,
@@ -220,6 +217,17 @@ def _plots(
         {"codec": lambda e: e.amortization_codec, "bound": lambda e: e.amortization_bound},
         "optimised against one pass, BD-rate (%)",
     )
+
+
+def _lowest(networks: Sequence[Measured]) -> Measured:
+    """Return the network whose bound has the least R + lambda D over the lambdas that all have; the first for none."""
+    common = set.intersection(*({row["lambda"] for row in network.bound} for network in networks))
+
+    def loss(network: Measured) -> float:
+        losses = [row["bpp"] + row["lambda"] * row["mse"] for row in network.bound if row["lambda"] in common]
+        return fmean(losses) if losses else 0.0
+
+    return min(networks, key=loss)
 
 
 def _over_size(

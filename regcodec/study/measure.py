@@ -1,8 +1,9 @@
 """The packs of a study through real files: OUT/points.jsonl, one line an image and quality, added to as it is made.
 
-    {"variant", "seed", "step", "set", "pack", and the fields of `evaluation.sweep.Point`}
+    {"variant", "seed", "step", "set", "pack", "digest", and the fields of `evaluation.sweep.Point`}
 
-A line counts for the pack whose id it names, so that nothing is measured twice and nothing old is taken for new.
+A line counts for the pack whose id it names and for the image of its digest (`pictures`), so that nothing is measured
+twice and nothing old is taken for new. Lines of older versions have no digest: they are reported, and measured anew.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import math
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from rich.progress import Progress
 from regcodec.codec.model import Model
 from regcodec.errors import NotExportedError, RegcodecError, UsageError
 from regcodec.evaluation.codecs import PackCodec
-from regcodec.evaluation.datasets import ImageSet, open_dataset
+from regcodec.evaluation.datasets import ImageSet, open_folder
 from regcodec.evaluation.sweep import Point, sweep
 from regcodec.files import write_atomically
+from regcodec.study.pictures import Pictures
 from regcodec.study.plan import Images, Plan, Variant
 from regcodec.study.runs import REFUSED, Places, Run
 from regcodec.training.checkpoint import snapshot_name
@@ -43,12 +46,23 @@ class Key:
     set: str
 
 
+@dataclass(frozen=True)
+class Line:
+    """One line of the journal."""
+
+    key: Key
+    pack: str
+    digest: str | None
+    """Of the image; None in lines of older versions."""
+    point: Point
+
+
 class Points:
     """The journal of points."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: list[tuple[Key, str, Point]] = []
+        self._lines: list[Line] = []
         if path.exists():
             data = path.read_bytes()
             whole = data[: data.rfind(b"\n") + 1]  # a kill may cut the last line
@@ -56,51 +70,56 @@ class Points:
                 write_atomically(path, whole)
             for number, line in enumerate(whole.splitlines(), start=1):
                 try:
-                    self._rows.append(_parsed(json.loads(line)))
+                    self._lines.append(_parsed(json.loads(line)))
                 except (ValueError, KeyError, TypeError) as error:
                     raise UsageError(f"{path}: line {number} is no point of a study. Choose another --out.") from error
 
-    def add(self, key: Key, pack: str, points: list[Point]) -> None:
+    def add(self, key: Key, pack: str, digest: str, points: list[Point]) -> None:
         """Write the points of one image."""
-        lines = "".join(json.dumps({**asdict(key), "pack": pack, **_plain(point)}) + "\n" for point in points)
+        common = {**asdict(key), "pack": pack, "digest": digest}
         with self.path.open("a") as file:
-            file.write(lines)
-        self._rows += [(key, pack, point) for point in points]
+            file.write("".join(json.dumps({**common, **_plain(point)}) + "\n" for point in points))
+        self._lines += [Line(key, pack, digest, point) for point in points]
 
-    def images(self, key: Key, pack: str, qualities: int) -> set[str]:
-        """Return the images that are measured with this pack at all its qualities."""
-        count: dict[str, int] = defaultdict(int)
-        for own, id_, point in self._rows:
-            if own == key and id_ == pack:
-                count[point.image] += 1
+    def measured(self, key: Key, pack: str, qualities: int) -> set[tuple[str, str | None]]:
+        """Return the images, label and digest, that are measured with this pack at all its qualities."""
+        count: dict[tuple[str, str | None], int] = defaultdict(int)
+        for line in self._lines:
+            if line.key == key and line.pack == pack:
+                count[line.point.image, line.digest] += 1
         return {image for image, times in count.items() if times >= qualities}
 
-    def counts(self) -> dict[str, int]:
-        """Return how many images of each set have points."""
-        images: dict[str, set[str]] = defaultdict(set)
-        for key, _, point in self._rows:
-            images[key.set].add(point.image)
-        return {name: len(found) for name, found in images.items()}
+    def images(self, name: str) -> dict[str, str | None]:
+        """Return label and last digest of every image of a set that has points."""
+        return {line.point.image: line.digest for line in self._lines if line.key.set == name}
 
-    def of(self, key: Key) -> list[Point]:
-        """Return the points of the last pack that was measured under `key`, of images with all qualities."""
-        packs = [pack for own, pack, _ in self._rows if own == key]
-        images: dict[str, dict[float, Point]] = defaultdict(dict)
-        for own, pack, point in self._rows:
-            if own == key and pack == packs[-1]:
-                images[point.image][point.quality] = point
-        whole = max((len(points) for points in images.values()), default=0)
-        return [point for points in images.values() if len(points) == whole for point in points.values()]
+    def has(self, key: Key) -> bool:
+        """Return whether anything was measured under `key`."""
+        return any(line.key == key for line in self._lines)
+
+    def of(self, key: Key, images: Mapping[str, str | None]) -> dict[str, list[Point]]:
+        """Return the points of the last pack that was measured under `key`, by label, of images with all qualities.
+
+        Of the images with these digests alone, by label; a line without a digest may be of any.
+        """
+        lines = [line for line in self._lines if line.key == key]
+        found: dict[tuple[str, str | None], dict[float, Point]] = defaultdict(dict)
+        for line in lines:
+            label = line.point.image
+            if line.pack == lines[-1].pack and label in images and line.digest in (None, images[label]):
+                found[label, line.digest][line.point.quality] = line.point
+        whole = max(map(len, found.values()), default=0)
+        return {label: list(points.values()) for (label, _), points in found.items() if len(points) == whole}
 
 
-def open_images(images: Images, folder: Path) -> ImageSet:
+def open_images(images: Images, folder: Path) -> Pictures:
     """Return the images of a set: `count` of its folder, evenly spread over the sorted paths."""
-    found = open_dataset(str(folder), None)
+    found = open_folder(folder)
     total = len(found.paths)
     if images.count is not None and images.count > total:
         raise RegcodecError(f"{folder}: holds {total} images, the study asks for {images.count} ({images.name}).")
     count = images.count or total
-    return ImageSet(images.name, found.root, tuple(found.paths[i * total // count] for i in range(count)))
+    return Pictures(images.name, found.root, tuple(found.paths[i * total // count] for i in range(count)))
 
 
 def measure_run(
@@ -108,7 +127,7 @@ def measure_run(
     places: Places,
     variant: Variant,
     seed: int,
-    sets: dict[str, ImageSet],
+    sets: dict[str, Pictures],
     points: Points,
     *,
     threads: int | None,
@@ -134,17 +153,19 @@ def measure_run(
         left = []
         for images in wanted:
             key = Key(variant.name, seed, step, images.name)
-            done = points.images(key, pack, len(codec.qualities))
-            image_set = sets[images.name]
-            left += [(key, image_set, path) for path in image_set.paths if image_set.label(path) not in done]
+            done = points.measured(key, pack, len(codec.qualities))
+            pictures = sets[images.name]
+            for path in pictures.paths:
+                label = pictures.label(path)
+                if (label, pictures.digests[label]) not in done:
+                    left.append((key, ImageSet(pictures.name, pictures.root, (path,)), pictures.digests[label]))
         with (
             tempfile.TemporaryDirectory(prefix="regcodec-study-") as work,
             Progress(console=console, disable=not console.is_terminal) as progress,
         ):
             bar = progress.add_task(f"{variant.name}, seed {seed}, step {step}", total=len(left))
-            for key, image_set, path in left:
-                one = ImageSet(image_set.name, image_set.root, (path,))
-                points.add(key, pack, sweep(codec, one, codec.qualities, work_dir=Path(work)))
+            for key, one, digest in left:
+                points.add(key, pack, digest, sweep(codec, one, codec.qualities, work_dir=Path(work)))
                 progress.advance(bar)
 
 
@@ -155,8 +176,9 @@ def _plain(point: Point) -> dict[str, Any]:
     }
 
 
-def _parsed(row: dict[str, Any]) -> tuple[Key, str, Point]:
+def _parsed(row: dict[str, Any]) -> Line:
     values = {field.name: row[field.name] for field in fields(Point)}
     for name, missing in (("psnr", math.inf), ("ms_ssim", math.nan)):
         values[name] = missing if values[name] is None else values[name]
-    return Key(row["variant"], row["seed"], row["step"], row["set"]), row["pack"], Point(**values)
+    key = Key(row["variant"], row["seed"], row["step"], row["set"])
+    return Line(key, row["pack"], row.get("digest"), Point(**values))

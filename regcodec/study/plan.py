@@ -4,7 +4,7 @@
     snapshots = [500, 1000]      steps at which the packs are measured; the last step always is
 
     [base]                       settings of `regcodec train`, by the names of its options
-    [[variant]]                  name, and the settings that differ; against = the variant it is paired with
+    [[variant]]                  name, and the settings that differ, but rates; against = the variant it is paired with
     [[images]]                   name (its folder comes with --images), count, every-snapshot, published
 
 The first variant is the reference, unless `reference` names another; a variant that others are `against` is one too.
@@ -22,7 +22,7 @@ from regcodec.config import TrainConfig
 from regcodec.errors import UsageError, naming
 
 KEYS = ("seeds", "snapshots", "reference", "base", "variant", "images")
-OF_THE_STUDY = ("seed", "snapshots", "steps", "validate-every")
+OF_THE_STUDY = ("seed", "snapshots", "steps", "validate-every", "lambda", "rates")
 """Settings that every variant has in common: without them there are no pairs."""
 
 

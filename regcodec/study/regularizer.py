@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from regcodec.errors import UsageError
-from regcodec.evaluation.datasets import ImageSet
 from regcodec.evaluation.summary import Average
 from regcodec.study.measure import POINTS, Points, measure_run, open_images
+from regcodec.study.pictures import Pictures
 from regcodec.study.plan import Plan
 from regcodec.study.report import write_study
 from regcodec.study.results import Results
@@ -38,11 +38,10 @@ def run_study(
     sets = _open_sets(plan, folders, console)
     places.out.mkdir(parents=True, exist_ok=True)
     points = Points(places.out / POINTS)
+    digests = {name: pictures.digests for name, pictures in sets.items()}
 
     def report() -> list[Path]:
-        there = {**points.counts(), **{name: len(image_set.paths) for name, image_set in sets.items()}}
-        counts = {images.name: there[images.name] for images in plan.images if images.name in there}
-        return write_study(Results(plan, places, points), published, places.out, images=counts, plots=plots)
+        return write_study(Results(plan, places, points, digests), published, places.out, plots=plots)
 
     if report_only:
         return report()
@@ -62,10 +61,13 @@ def run_study(
     return report()
 
 
-def _open_sets(plan: Plan, folders: Mapping[str, Path], console: Console) -> dict[str, ImageSet]:
+def _open_sets(plan: Plan, folders: Mapping[str, Path], console: Console) -> dict[str, Pictures]:
     known = {images.name: images for images in plan.images}
     if unknown := sorted(set(folders) - set(known)):
         raise UsageError(f"--images {unknown[0]}: the study has no such set. It has: {', '.join(known) or 'none'}.")
     if missing := [name for name in known if name not in folders]:
-        console.print(f"not measured for want of --images: {', '.join(missing)}", soft_wrap=True)
+        console.print(
+            f"not measured, nor compared with published curves, for want of --images: {', '.join(missing)}",
+            soft_wrap=True,
+        )
     return {name: open_images(images, folders[name]) for name, images in known.items() if name in folders}

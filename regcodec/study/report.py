@@ -30,15 +30,13 @@ from regcodec.study.statistics import Paired
 REPORT = "report.md"
 
 
-def write_study(
-    results: Results, published: Sequence[list[Average]], folder: Path, *, images: dict[str, int], plots: bool
-) -> list[Path]:
-    """Write the report of what there is into `folder` and return the paths; `images` counts those of each set."""
+def write_study(results: Results, published: Sequence[list[Average]], folder: Path, *, plots: bool) -> list[Path]:
+    """Write the report of what there is into `folder` and return the paths."""
     differences = results.differences()
-    curves = {name: results.curves(name, results.plan.steps) for name in images}
+    curves = {name: results.curves(name, results.plan.steps) for name in results.images}
     anchors = results.published(list(published))
     files = {
-        REPORT: _page(results, differences, curves, anchors, images),
+        REPORT: _page(results, differences, curves, anchors),
         "differences.csv": _differences_csv(differences),
         "seeds.csv": _seeds_csv(differences),
         "rd.csv": _rd_csv(curves),
@@ -61,19 +59,19 @@ def _page(
     differences: list[Difference],
     curves: dict[str, list[list[Average]]],
     anchors: list[tuple[str, list[Comparison]]],
-    images: dict[str, int],
 ) -> str:
     plan = results.plan
     common = plan.variants[0].config
-    runs = len(plan.variants) * len(plan.seeds)
-    sets = ", ".join(f"{name} ({count})" for name, count in images.items()) or "none"
+    seeds = len(plan.seeds)
+    sets = ", ".join(f"{name} ({len(images)})" for name, images in results.images.items()) or "none"
     lines = [
         f"# Study of the regularizer: {plan.name}",
         "",
-        f"{results.finished()} of {runs} runs, seeds {', '.join(map(str, plan.seeds))}; {plan.steps} steps of "
-        f"{common.batch} crops of {common.crop}x{common.crop}, lambdas {', '.join(f'{v:g}' for v in common.lambdas)}, "
-        f"learning rate {common.lr:g}, {common.schedule}. {results.equal_beginnings()} pairs, all begun with equal "
-        f"weights and an equal batch. Images, through real files: {sets}. Written by `regcodec study regularizer`.",
+        f"{results.finished()} of {seeds * len(plan.variants)} runs, seeds {', '.join(map(str, plan.seeds))}; "
+        f"{plan.steps} steps of {common.batch} crops of {common.crop}x{common.crop}, lambdas "
+        f"{', '.join(f'{v:g}' for v in common.lambdas)}, learning rate {common.lr:g}, {common.schedule}. "
+        f"{results.equal_beginnings()} of {seeds * len(plan.pairs)} pairs begun with equal weights and an equal "
+        f"batch. Images, through real files: {sets}. Written by `regcodec study regularizer`.",
         "",
         "Differences are variant minus reference, paired by seed, mean and 95 % interval (Student's t); below 0 the "
         "variant is better. `*`: the interval leaves out 0. Wins: seeds with a difference below 0.",
@@ -90,6 +88,20 @@ def _page(
             "",
             f"Seeds of `{row.variant}` lie {row.deviation:.2f} % apart in validation loss (standard deviation of "
             f"{row.seeds}): what a comparison without pairs would have to beat.",
+        ]
+    for (name, seed), difference in results.others.items():
+        lines += [
+            "",
+            f"`{name}`, seed {seed}, is in no figure, nor is its pair: it was trained with other settings "
+            f"({difference}).",
+        ]
+    for (name, seed), reason in results.no_pairs.items():
+        lines += ["", f"`{name}`, seed {seed}, is in no difference: {reason}"]
+    for name, seed, step, images, measured in results.incomplete():
+        lines += [
+            "",
+            f"`{name}`, seed {seed}, step {step}, is in no figure of {images}, nor is its pair: {measured} of "
+            f"{len(results.images[images])} images are measured.",
         ]
     for name, seed, step, reason in results.refusals():
         lines += ["", f"`{name}`, seed {seed}, step {step}, is in no image set, and its pair in no BD-rate: {reason}"]

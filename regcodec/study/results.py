@@ -5,19 +5,23 @@
     time         seconds of a training step over those of the reference
 
 All of them below 0 (time: below 1) where the variant is better.
+
+A run of other settings than the plan's counts nowhere, and a seed whose runs are no pair in no difference. On an image
+set a run counts with all images of it alone: those of the plan, or, of a set that is not at hand, all that have points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean, median, stdev
 
 from regcodec.evaluation.summary import Average, Comparison, average, compare, compare_published
+from regcodec.evaluation.sweep import Point
 from regcodec.study.measure import Key, Points
 from regcodec.study.plan import Plan, Variant
-from regcodec.study.runs import Places, Run
+from regcodec.study.runs import Places, Run, why_no_pair
 from regcodec.study.statistics import Paired, paired
 
 
@@ -61,9 +65,28 @@ class Spread:
 class Results:
     """The figures of a study as far as it has come."""
 
-    def __init__(self, plan: Plan, places: Places, points: Points) -> None:
-        self.plan, self.points = plan, points
-        self._runs = {(v.name, seed): Run(places.run(v, seed)) for v in plan.variants for seed in plan.seeds}
+    def __init__(self, plan: Plan, places: Places, points: Points, at_hand: Mapping[str, Mapping[str, str]]) -> None:
+        """`at_hand`: the images of each set whose folder is given, label -> digest."""
+        self.plan, self.points, self._at_hand = plan, points, at_hand
+        there = {images.name: at_hand.get(images.name) or points.images(images.name) for images in plan.images}
+        self.images: dict[str, Mapping[str, str | None]] = {name: images for name, images in there.items() if images}
+        """Label -> digest, of every set with images."""
+        self.others: dict[tuple[str, int], str] = {}
+        """Variant and seed of a run that was trained with other settings -> which."""
+        self.no_pairs: dict[tuple[str, int], str] = {}
+        """Variant and seed of a run that is no pair with its reference -> why."""
+        self._runs: dict[tuple[str, int], Run] = {}
+        for variant in plan.variants:
+            for seed in plan.seeds:
+                run = Run(places.run(variant, seed))
+                if difference := run.difference(plan.config(variant, seed)):
+                    self.others[variant.name, seed] = difference
+                else:
+                    self._runs[variant.name, seed] = run
+        for variant, reference in plan.pairs:
+            for seed, run, other in self._pairs(variant, reference):
+                if reason := why_no_pair(run, other, reference.name):
+                    self.no_pairs[variant.name, seed] = reason
 
     def differences(self) -> list[Difference]:
         """Return every difference that at least one pair of runs has, by figure, set, step and variant."""
@@ -79,8 +102,7 @@ class Results:
         found = []
         for variant, reference in self.plan.pairs:
             clock, cpu = [], []
-            for seed in self.plan.seeds:
-                run, other = self._runs[variant.name, seed], self._runs[reference.name, seed]
+            for _, run, other in self._pairs(variant, reference):
                 if run.speeds("cpu_seconds") and other.speeds("cpu_seconds"):
                     clock.append(median(other.speeds("steps_per_second")) / median(run.speeds("steps_per_second")) - 1)
                     cpu.append(median(run.speeds("cpu_seconds")) / median(other.speeds("cpu_seconds")) - 1)
@@ -92,21 +114,24 @@ class Results:
         """Return the rate-distortion curve of each variant, averaged over images and seeds."""
         found = []
         for variant in self.plan.variants:
-            seeds = [self.points.of(Key(variant.name, seed, step, images)) for seed in self.plan.seeds]
-            most = max(map(len, seeds))
-            if most:  # a seed that is being measured would be of fewer images
-                points = [point for of_seed in seeds if len(of_seed) == most for point in of_seed]
+            points = [point for seed in self.plan.seeds for point in self._points(variant, seed, step, images)]
+            if points:
                 found.append([replace(row, codec=variant.name) for row in average(points)])
         return found
 
     def published(self, curves: list[list[Average]]) -> list[tuple[str, list[Comparison]]]:
-        """Return the references of the first seed against published curves, by set."""
+        """Return the references of the first seed against published curves, by set.
+
+        A published curve is of all images: without the set at hand nothing says whether all are measured.
+        """
         found = []
         for images in self.plan.images:
+            if not images.published or images.name not in self._at_hand:
+                continue
             comparisons = []
             for variant in self.plan.variants:
-                points = self.points.of(Key(variant.name, self.plan.seeds[0], self.plan.steps, images.name))
-                if images.published and points:
+                points = self._points(variant, self.plan.seeds[0], self.plan.steps, images.name)
+                if points:
                     named = [replace(point, codec=variant.name) for point in points]
                     comparisons += [compare_published(named, curve) for curve in curves]
             if comparisons:
@@ -117,7 +142,8 @@ class Results:
         """Return how far the seeds of each reference lie apart in validation loss at the end, by its rates."""
         found = []
         for variant in (v for v in self.plan.variants if v.against is None):
-            rows = [self._runs[variant.name, seed].validation(self.plan.steps) for seed in self.plan.seeds]
+            runs = [self._runs[variant.name, seed] for seed in self.plan.seeds if (variant.name, seed) in self._runs]
+            rows = [run.validation(self.plan.steps) for run in runs]
             losses = [[point["loss"] for point in row["points"]] for row in rows if row is not None]
             if len(losses) > 1:
                 means = [fmean(of_rate) for of_rate in zip(*losses, strict=True)]
@@ -134,12 +160,24 @@ class Results:
             if (reason := run.refusal(name, step)) is not None
         ]
 
+    def incomplete(self) -> list[tuple[str, int, int, str, int]]:
+        """Return variant, seed, step and set of what lacks images, so that it does not count, and how many it has."""
+        found = []
+        for name, seed in self._runs:
+            for step in self.plan.snapshots:
+                for images, wanted in self.images.items():
+                    key = Key(name, seed, step, images)
+                    measured = len(self.points.of(key, wanted))
+                    if measured < len(wanted) and self.points.has(key):
+                        found.append((name, seed, step, images, measured))
+        return found
+
     def equal_beginnings(self) -> int:
-        """Return how many pairs of runs there are; all of them began with equal weights and an equal batch."""
+        """Return how many pairs of runs say that they began with equal weights and an equal batch."""
         return sum(
-            self._runs[variant.name, seed].began_as(self._runs[reference.name, seed])
+            run.began_as(other)
             for variant, reference in self.plan.pairs
-            for seed in self.plan.seeds
+            for _, run, other in self._pairs(variant, reference)
         )
 
     def finished(self) -> int:
@@ -152,7 +190,8 @@ class Results:
         found = []
         for step in self.plan.snapshots:
             for variant, reference in self.plan.pairs:
-                values = {seed: difference(variant, reference, seed, step) for seed in self.plan.seeds}
+                seeds = [seed for seed, _, _ in self._pairs(variant, reference)]
+                values = {seed: difference(variant, reference, seed, step) for seed in seeds}
                 known = {seed: value for seed, value in values.items() if value is not None}
                 if known:
                     found.append(
@@ -176,8 +215,25 @@ class Results:
         return fmean(100 * (a["loss"] / b["loss"] - 1) for a, b in pairs)
 
     def _bd(self, figure: str, images: str, variant: Variant, reference: Variant, seed: int, step: int) -> float | None:
-        own, other = (self.points.of(Key(v.name, seed, step, images)) for v in (variant, reference))
-        if not own or not other or {p.image for p in own} != {p.image for p in other}:
+        own, other = (self._points(v, seed, step, images) for v in (variant, reference))
+        if not own or not other:
             return None
         found = compare(own, other)
         return (found.bd_rate_psnr if figure == "bd_rate" else found.bd_rate_ms_ssim).per_image
+
+    def _pairs(self, variant: Variant, reference: Variant) -> list[tuple[int, Run, Run]]:
+        """Return each seed of which both runs count and are a pair, with them."""
+        return [
+            (seed, self._runs[variant.name, seed], self._runs[reference.name, seed])
+            for seed in self.plan.seeds
+            if {(variant.name, seed), (reference.name, seed)} <= self._runs.keys()
+            and (variant.name, seed) not in self.no_pairs
+        ]
+
+    def _points(self, variant: Variant, seed: int, step: int, images: str) -> list[Point]:
+        """Return the points of a run on a set; none unless it counts and all images have theirs."""
+        wanted = self.images.get(images, {})
+        found = self.points.of(Key(variant.name, seed, step, images), wanted)
+        if (variant.name, seed) not in self._runs or len(found) < len(wanted):
+            return []
+        return [point for of_image in found.values() for point in of_image]

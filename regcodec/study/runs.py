@@ -17,8 +17,9 @@ from rich.console import Console
 
 from regcodec.codec.pack import SUFFIX
 from regcodec.config import TrainConfig
-from regcodec.errors import RegcodecError, UsageError
+from regcodec.errors import RegcodecError, UsageError, naming
 from regcodec.study.plan import Plan, Variant
+from regcodec.training.cache import open_cache
 from regcodec.training.checkpoint import NAME, load_checkpoint, snapshot_name
 from regcodec.training.initial import origin_of
 from regcodec.training.loop import RunPaths, train
@@ -70,11 +71,18 @@ class Run:
         own, others = self.beginning, other.beginning
         return own is not None and others is not None and all(own.get(n, v) == v for n, v in others.items())
 
-    @property
-    def precision(self) -> str:
-        """Return what the run was trained in, bf16 or fp32."""
-        saved: str = json.loads((self.folder / "config.json").read_text())["precision"]
-        return saved
+    @cached_property
+    def config(self) -> TrainConfig | None:
+        """The settings it is trained with, precision decided; None where the folder has none."""
+        file = self.folder / "config.json"
+        if not file.exists():
+            return None
+        with naming(file):
+            return TrainConfig.from_dict(json.loads(file.read_text()))
+
+    def difference(self, config: TrainConfig) -> str:
+        """Return the settings that are not those of `config`, empty for none or where the folder has none."""
+        return "" if self.config is None else _differences(self.config, config)
 
     def pack(self, variant: str, step: int) -> Path:
         """Return where the pack of the weights of a step is."""
@@ -99,11 +107,13 @@ def train_run(config: TrainConfig, folder: Path, places: Places, *, device: str,
     """Train a run to its end; return whether anything was left to do."""
     if (folder / NAME).exists():
         state = load_checkpoint(folder / NAME)
-        saved = TrainConfig.from_dict(state["config"])
-        if different := _differences(saved, config.with_precision(saved.precision)):
+        if different := _differences(TrainConfig.from_dict(state["config"]), config):
             raise UsageError(f"{folder}: was trained with other settings ({different}). Choose another --out.")
         if state.get("init") != (None if places.init is None else origin_of(places.init)):
             raise UsageError(f"{folder}: began from other weights (--init). Choose another --out.")
+        now = {"folder": places.data.name, "digest": open_cache(places.data, places.cache, smallest=config.crop).digest}
+        if any(state["data"].get(name, value) != value for name, value in now.items()):
+            raise UsageError(f"{folder}: was trained on other images (--data). Choose another --out.")
         regularized = config.regularizer.name != "none"
         if regularized and not any(name.startswith("regularizer.errors.") for name in state["task"]):
             raise UsageError(f"{folder}: was regularized by an older version, in another way. Choose another --out.")
@@ -121,20 +131,27 @@ def check_pair(plan: Plan, places: Places, variant: Variant, seed: int) -> None:
         return
     reference = next(v for v in plan.variants if v.name == variant.against)
     run, other = (Run(places.run(v, seed)) for v in (variant, reference))
-    if other.beginning is None:
-        return
-    who = f"variant {variant.name}, seed {seed}"
+    if reason := why_no_pair(run, other, variant.against):
+        raise RegcodecError(f"variant {variant.name}, seed {seed}: {reason}")
+
+
+def why_no_pair(run: Run, other: Run, against: str) -> str | None:
+    """Return why a run and that of its reference, `against`, are no pair; None as far as both have begun and say."""
+    if run.beginning is None or other.beginning is None:
+        return None
     if not run.began_as(other):
-        raise RegcodecError(
-            f"{who}: its first weights, its first batch or its validation images are not those of "
-            f"{variant.against}, so they are no pair. Let them differ in what training does, not in where it begins, "
-            "or name another reference: against = ..."
+        return (
+            f"its first weights, its first batch or its validation images are not those of {against}, so they are no "
+            "pair. Let them differ in what training does, not in where it begins, or name another reference: "
+            "against = ..."
         )
-    if run.precision != other.precision:
-        raise RegcodecError(
-            f"{who}: was trained in {run.precision}, {variant.against} in {other.precision}, so they are no pair. "
-            f'Remove one of their folders and say precision = "bf16" or "fp32" in the study.'
+    precisions = [None if own.config is None else own.config.precision for own in (run, other)]
+    if None not in precisions and precisions[0] != precisions[1]:
+        return (
+            f"was trained in {precisions[0]}, {against} in {precisions[1]}, so they are no pair. "
+            'Remove one of their folders and say precision = "bf16" or "fp32" in the study.'
         )
+    return None
 
 
 def in_order(plan: Plan) -> list[tuple[int, Variant]]:
@@ -144,6 +161,8 @@ def in_order(plan: Plan) -> list[tuple[int, Variant]]:
 
 
 def _differences(saved: TrainConfig, now: TrainConfig) -> str:
+    """Return the settings that differ; neither how often it is saved nor a precision that is left open now does."""
+    now = now.with_precision(saved.precision)
     old, new = _flat(replace(saved, save_every=now.save_every).to_dict()), _flat(now.to_dict())
     return ", ".join(f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value)
 

@@ -17,9 +17,12 @@ from click.testing import Result
 from rich.console import Console
 
 from regcodec.errors import UsageError
+from regcodec.study import bound_sweep
 from regcodec.study.bound import NAME, BoundTask, load_bound, train_bound
 from regcodec.study.bound_journal import Journal
 from regcodec.study.bound_measure import CHOOSING, CHOSEN, Effort, PictureLoss, measure, optimised
+from regcodec.study.bound_sweep import chosen, sweep_bound, sweep_codec
+from regcodec.study.posterior import Posterior
 from regcodec.training import loop
 from regcodec.training.checkpoint import load_checkpoint
 from regcodec.training.loop import InterruptedRunError, RunPaths
@@ -126,6 +129,50 @@ def test_optimisation_lowers_the_loss_and_never_raises_it_on_the_samples_that_ch
     assert fresh[1] < fresh[0]
     wild = optimised(loss, seen, Effort(iterations=2, lr=50.0))  # steps that ruin it are not taken
     assert all(torch.equal(a, b) for a, b in zip(wild.tensors(), seen.tensors(), strict=True))
+
+
+def test_pictures_and_rates_have_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"bpp": 1.0, "bpp_z": 0.1, "mse": 0.0, "ms_ssim": 1.0}
+    seeds: list[int] = []
+
+    def sample(own: PictureLoss, seen: object, noise: torch.Generator) -> dict[str, float]:
+        seeds.append(noise.initial_seed())
+        return figures
+
+    monkeypatch.setattr(PictureLoss, "sample", sample)
+    posterior = Posterior(build_network(NETWORKS["res-hyper"], LAMBDAS)).eval()
+    black = np.zeros((64, 64, 3), np.uint8)
+    for pixels in (black, black + 1):
+        for rate in range(2):
+            found = measure(posterior, pixels, rate, Effort(), 1)
+    assert len(set(seeds)) == 4
+    assert found["psnr"] == np.inf  # an exact reconstruction
+
+
+def test_another_image_of_a_name_is_measured_anew(
+    codecs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    from regcodec.evaluation.datasets import open_folder
+
+    monkeypatch.setattr(bound_sweep, "measure", lambda posterior, pixels, *_: {"bpp": float(pixels.mean())})
+    monkeypatch.setattr(bound_sweep, "measure_codec", lambda codec, pixels, *_: {"bpp": float(pixels.mean())})
+    path = tmp_path / "points.jsonl"
+
+    def swept(level: int) -> tuple[list[float], int]:
+        Image.new("RGB", (16, 16), (level,) * 3).save(tmp_path / "0001.png")
+        images, journal = chosen(open_folder(tmp_path), []), Journal(path)
+        rows = sweep_bound(codecs["res-hyper"], images, Effort(), 1, journal, lambda _: None)
+        rows += sweep_codec(str(codecs["res-hyper"]), images, LAMBDAS, 0, journal, lambda _: None)
+        return [row["bpp"] for row in rows], len(journal.rows)
+
+    assert swept(10) == ([10.0] * 4, 4)
+    assert swept(20) == ([20.0] * 4, 8)
+    assert swept(10) == ([10.0] * 4, 8)
+    old = [{k: v for k, v in json.loads(line).items() if k != "digest"} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert swept(20) == ([20.0] * 4, 12)  # rows of older versions do not say of which image they are
 
 
 def test_only_the_pixels_of_the_picture_count(run_dir: Path) -> None:

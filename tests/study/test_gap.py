@@ -17,10 +17,13 @@ from regcodec.bitstream.container import read_rgc
 from regcodec.codec.encoder import encode_pixels
 from regcodec.codec.model import Model
 from regcodec.errors import UsageError
+from regcodec.study import gap_report
 from regcodec.study.bound import train_bound
 from regcodec.study.bound_codec import Codec, ideal, row_of
-from regcodec.study.gap_effects import asymptotic, figure
-from regcodec.study.gap_plan import read_plan
+from regcodec.study.bound_curves import averages
+from regcodec.study.gap_effects import Measured, asymptotic, figure
+from regcodec.study.gap_plan import Network, Plan, read_plan
+from regcodec.study.gap_report import write_report
 from regcodec.training.loop import RunPaths
 from regcodec.training.restore import restore_network
 from regcodec.training.tables import gaussian_tables
@@ -106,6 +109,29 @@ def test_the_asymptotic_figures_are_those_of_the_rows() -> None:
     assert found.floats == pytest.approx(0)
     assert found.header == 30
     assert found.one_shot == pytest.approx(100 * 12.7733 / 7000, rel=1e-3)
+
+
+def test_the_plot_is_of_the_lowest_bound_at_common_lambdas_and_without_published_curves_for_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def network(name: str, lambdas: tuple[float, ...], mse: float) -> Measured:
+        sizes = {"bytes": 100, "stream": 90, "table_bits": 700.0, "float_bits": 700.0, "bpp": 1.0}
+        rows = [{"image": "a", "lambda": n, "psnr": 30.0, "ms_ssim": None, "mse": mse, **sizes} for n in lambdas]
+        curves = dict.fromkeys(("codec", "codec_optimised", "bound", "bound_optimised", "untrained"), rows)
+        return Measured(name=name, arch="res-hyper", transforms=1, parameters=1, steps=(1, 1), **curves)
+
+    drawn = []
+    monkeypatch.setattr(
+        gap_report, "write_rd", lambda path, curves, anchors, title: drawn.append((curves, anchors)) or []
+    )
+    networks = [network("one rate", (0.01,), 200.0), network("two rates", (0.01, 0.05), 100.0)]
+    published = [[replace(point, codec="vtm") for point in averages("vtm", networks[1].codec)]]
+    plan = Plan(networks=tuple(Network(name=n.name, pack="p", bound="b") for n in networks))
+    for measured in (1, 2):
+        write_report(tmp_path, networks, published, plan, dataset="two", images=(measured, 2))
+    (part, none), (_, all_) = drawn
+    assert {name.partition(",")[0] for name in part} == {"two rates"}
+    assert (none, all_) == ([], published)
 
 
 def test_the_plan_of_the_study_has_three_sizes_and_a_context() -> None:

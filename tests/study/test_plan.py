@@ -86,6 +86,8 @@ def test_sets_are_measured_at_the_end_or_at_every_snapshot_or_for_the_first_refe
         (BASE + PAIR + "[[variant]]\nratio = 0.1\n", "every [[variant]] has a name"),
         (BASE + PAIR + '[[variant]]\nname = "../x"\n', "every [[variant]] has a name"),
         (BASE + PAIR + "steps = 9\n", "variant r: steps is the same for all variants"),
+        (BASE + PAIR + "rates = [0.0035, 0.025]\n", "variant r: rates is the same for all variants"),
+        (BASE + PAIR + "lambda = 0.0035\n", "variant r: lambda is the same for all variants"),
         (BASE + PAIR + 'against = ["no"]\n', "names of variants"),
         (BASE.replace("steps = 8", "steps = true") + PAIR, "settings of regcodec train, steps among them"),
         (BASE + PAIR + "[[images]]\nname = 'a'\n[[images]]\nname = 'a'\n", "every [[images]] has a name of its own"),

@@ -114,7 +114,7 @@ def test_a_study_stopped_while_training_and_while_coding_ends_as_if_it_had_not_b
     assert len({tuple(row.items()) for row in points}) == len(points)
     page = (out / "report.md").read_text()
     assert "4 of 4 runs" in page
-    assert "2 pairs, all begun with equal weights" in page
+    assert "2 of 2 pairs begun with equal weights" in page
     assert "| vanilla | made | " in page
 
     before = (out / "points.jsonl").read_bytes()
@@ -123,8 +123,10 @@ def test_a_study_stopped_while_training_and_while_coding_ends_as_if_it_had_not_b
     assert study().exit_code == 0
     assert study("--report-only").exit_code == 0
     assert (out / "points.jsonl").read_bytes() == before
-    assert study("--report-only", without_images=True).exit_code == 0
     assert (out / "report.md").read_text() == page
+    assert study("--report-only", without_images=True).exit_code == 0
+    start, end = page.index("\n## References of seed 1"), page.index("\n## Curves on two")
+    assert (out / "report.md").read_text() == page[:start] + page[end:]  # whether all are measured is not known
 
     begun = study("--init", str(next((out / "runs").rglob("*.rgm"))))
     assert begun.exit_code == 2

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scipy import stats
 
 from regcodec.cli.train import config_of
 from regcodec.errors import UsageError
 from regcodec.evaluation.sweep import Point
-from regcodec.study.measure import Key, Points
-from regcodec.study.plan import read_plan
+from regcodec.study.measure import Key, Points, open_images
+from regcodec.study.plan import Images, Plan, read_plan
 from regcodec.study.report import write_study
 from regcodec.study.results import Results
 from regcodec.study.runs import Places
@@ -91,8 +94,34 @@ def results(tmp_path: Path) -> Results:
             for step in (4, 8):
                 for name in ("kodak", "screen") if step == 8 else ("kodak",):
                     for image in ("a", "b"):
-                        points.add(Key(variant.name, seed, step, name), "id", curve(image, scale))
-    return Results(plan, places, points)
+                        points.add(Key(variant.name, seed, step, name), "id", f"of {image}", curve(image, scale))
+    return Results(plan, places, points, {})
+
+
+@pytest.fixture
+def again(results: Results, tmp_path: Path) -> Callable[..., Results]:
+    """Return the results of what is on disk, with the images given at hand."""
+
+    def call(at_hand: Mapping[str, Mapping[str, str]] | None = None, plan: Plan = results.plan) -> Results:
+        places = Places(out=tmp_path, data=tmp_path, val=None, cache=tmp_path)
+        return Results(plan, places, Points(tmp_path / "points.jsonl"), at_hand or {})
+
+    return call
+
+
+def found_on(results: Results, images: str, variant: str) -> tuple[int, ...]:
+    """Return the seeds that a BD-rate at the end is of."""
+    of = [
+        d.seeds
+        for d in results.differences()
+        if (d.figure, d.set, d.step, d.variant) == ("bd_rate", images, 8, variant)
+    ]
+    return of[0] if of else ()
+
+
+def page_of(results: Results, folder: Path) -> str:
+    write_study(results, [], folder, plots=False)
+    return (folder / "report.md").read_text()
 
 
 def _journal(run: Path, seed: int, scale: float) -> None:
@@ -122,23 +151,99 @@ def test_times_are_ratios_to_the_reference_of_the_same_seed(results: Results) ->
     assert mixed.cpu.values == (pytest.approx(-0.1), pytest.approx(0.2), pytest.approx(0.1))
 
 
-def test_a_seed_that_is_half_done_does_not_count(results: Results, tmp_path: Path) -> None:
+def test_a_seed_that_is_half_done_does_not_count_and_is_named(
+    results: Results, again: Callable[..., Results], tmp_path: Path
+) -> None:
     plan, places = results.plan, Places(out=tmp_path, data=tmp_path, val=None, cache=tmp_path)
     (places.run(plan.variants[1], 3) / "metrics.jsonl").write_text("")
     points = Points(places.out / "points.jsonl")
     points.path.write_text("".join(points.path.read_text().splitlines(keepends=True)[:-1]))  # r0.2, seed 3, screen
-    again = Results(plan, places, Points(points.path))
-    found = {(d.figure, d.set, d.step, d.variant): d for d in again.differences()}
+    left = again()
+    found = {(d.figure, d.set, d.step, d.variant): d for d in left.differences()}
     assert found["validation", "", 8, "r0.1"].seeds == (1, 2)
     assert found["bd_rate", "screen", 8, "r0.1"].seeds == (1, 2, 3)
     assert found["bd_rate", "screen", 8, "r0.2"].seeds == (1, 2)
+    said = "`r0.2`, seed 3, step 8, is in no figure of screen, nor is its pair: 1 of 2 images are measured."
+    assert said in page_of(left, tmp_path)
+
+
+def test_figures_are_of_the_images_that_the_plan_selects(results: Results, again: Callable[..., Results]) -> None:
+    chosen = again({"kodak": {"b": "of b"}})
+    assert chosen.images == {"kodak": {"b": "of b"}, "screen": {"a": "of a", "b": "of b"}}
+    assert found_on(chosen, "kodak", "r0.1") == (1, 2, 3)
+    assert {row.images for row in chosen.curves("kodak", 8)[0]} == {3}  # one image of three seeds
+    assert chosen.incomplete() == []
+    assert found_on(again({"kodak": {"b": "of another b"}}), "kodak", "r0.1") == ()
+
+
+def test_a_run_that_lacks_an_image_of_the_others_does_not_count(
+    results: Results, again: Callable[..., Results]
+) -> None:
+    for variant in ("vanilla", "r0.1"):
+        results.points.add(Key(variant, 1, 8, "screen"), "id", "of c", curve("c", SCALES[variant][0]))
+    left = again()
+    assert len(left.images["screen"]) == 3
+    assert found_on(left, "screen", "r0.1") == (1,)
+    assert found_on(left, "screen", "r0.2") == ()
+    assert ("r0.2", 1, 8, "screen", 2) in left.incomplete()
+
+
+def test_lines_of_older_versions_are_reported(results: Results, again: Callable[..., Results]) -> None:
+    path = results.points.path
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "digest"}) + "\n" for row in rows))
+    for at_hand in ({}, {"kodak": {"a": "of a", "b": "of b"}}):
+        assert again(at_hand).differences() == results.differences()
+
+
+def test_a_run_of_other_settings_is_in_no_figure_and_named(
+    results: Results, again: Callable[..., Results], tmp_path: Path
+) -> None:
+    plan, places = results.plan, Places(out=tmp_path, data=tmp_path, val=None, cache=tmp_path)
+    for variant in plan.variants:
+        for seed in plan.seeds:
+            config = plan.config(variant, seed).with_precision("fp32")
+            if (variant.name, seed) == ("r0.2", 2):
+                config = replace(config, regularizer=replace(config.regularizer, ratio=0.3))
+            (places.run(variant, seed) / "config.json").write_text(json.dumps(config.to_dict()))
+    left = again()
+    assert {d.seeds for d in left.differences()} == {(1, 2, 3), (1, 3)}
+    assert {d.variant for d in left.differences() if d.seeds == (1, 3)} == {"r0.2"}
+    assert left.times()[1].cpu.seeds == 2
+    page = page_of(left, tmp_path)
+    assert "8 of 9 runs" in page
+    assert "5 of 6 pairs begun with equal weights" in page
+    assert (
+        "`r0.2`, seed 2, is in no figure, nor is its pair: it was trained with other settings "
+        "(regularizer.ratio 0.3, now 0.2)."
+    ) in page
+
+
+def test_runs_that_did_not_begin_alike_are_in_no_difference_and_named(
+    results: Results, again: Callable[..., Results], tmp_path: Path
+) -> None:
+    journal = tmp_path / "runs" / "r0.1" / "seed-2" / "metrics.jsonl"
+    journal.write_text(journal.read_text().replace("w2", "other"))
+    left = again()
+    assert {d.seeds for d in left.differences() if d.variant == "r0.1"} == {(1, 3)}
+    page = page_of(left, tmp_path)
+    assert "5 of 6 pairs begun with equal weights" in page
+    assert "`r0.1`, seed 2, is in no difference: its first weights" in page
+
+
+def test_a_published_curve_stands_beside_all_images_alone(results: Results, again: Callable[..., Results]) -> None:
+    plan = replace(results.plan, images=(Images(name="screen", published=True),))
+    other, both = results.curves("screen", 8)[0], {"a": "of a", "b": "of b"}
+    assert [name for name, _ in again({"screen": both}, plan).published([other])] == ["screen"]
+    assert again({"screen": {**both, "c": "of c"}}, plan).published([other]) == []
+    assert again({}, plan).published([other]) == []
 
 
 def test_the_report_has_the_papers_tables(results: Results, tmp_path: Path) -> None:
-    written = write_study(results, [], tmp_path, images={"kodak": 2, "screen": 2}, plots=True)
+    written = write_study(results, [], tmp_path, plots=True)
     page = (tmp_path / "report.md").read_text()
     assert "9 of 9 runs" in page
-    assert "6 pairs, all begun with equal weights" in page
+    assert "6 of 6 pairs begun with equal weights" in page
     for line in (
         "| r0.1 | vanilla | -10.00 ± 0.00 % * | 3 of 3 | -10.00, -10.00, -10.00 |",
         "## BD-rate on kodak against training step (fig. 3)",
@@ -159,15 +264,45 @@ def test_the_report_has_the_papers_tables(results: Results, tmp_path: Path) -> N
 def test_a_line_that_a_kill_has_cut_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
     key = Key("vanilla", 1, 8, "kodak")
     points = Points(tmp_path / "points.jsonl")
-    points.add(key, "id", curve("a", 1.0))
+    points.add(key, "id", "of a", curve("a", 1.0))
     whole = points.path.read_text()
     points.path.write_text(whole + whole[:50])
     again = Points(points.path)
-    assert again.of(key) == points.of(key)
-    assert again.images(key, "id", 4) == {"a"}
-    assert again.images(key, "another pack", 4) == set()
-    again.add(key, "id", curve("b", 1.0))
-    assert len(Points(points.path).of(key)) == 8
+    both = {"a": "of a", "b": "of b"}
+    assert again.of(key, both) == points.of(key, both)
+    assert again.measured(key, "id", 4) == {("a", "of a")}
+    assert again.measured(key, "another pack", 4) == set()
+    again.add(key, "id", "of b", curve("b", 1.0))
+    assert Points(points.path).of(key, both).keys() == both.keys()
+
+
+def test_an_image_that_was_replaced_is_not_known(tmp_path: Path) -> None:
+    key = Key("vanilla", 1, 8, "kodak")
+    points = Points(tmp_path / "points.jsonl")
+    points.add(key, "id", "of a", curve("a", 1.0))
+    points.add(key, "id", "of another a", curve("a", 2.0))
+    assert points.measured(key, "id", 4) == {("a", "of a"), ("a", "of another a")}
+    assert points.images("kodak") == {"a": "of another a"}
+    for digest, scale in (("of a", 1.0), ("of another a", 2.0)):
+        assert points.of(key, {"a": digest}) == {"a": curve("a", scale)}
+
+
+def test_digests_are_of_the_pixels_and_a_folder_is_opened_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("game")  # a built-in set of 24 images
+    folder.mkdir()
+    grey = Image.new("L", (8, 4), 7)
+    grey.save(folder / "a.png")
+    grey.save(folder / "b.bmp")
+    grey.transpose(Image.Transpose.ROTATE_90).save(folder / "c.png")
+    pictures = open_images(Images(name="game"), folder)
+    a, b, c = pictures.digests.values()
+    assert a == b != c
+    grey.putpixel((0, 0), 8)
+    grey.save(folder / "a.png")
+    assert open_images(Images(name="game"), folder).digests["a.png"] != a
 
 
 def test_a_file_of_other_points_is_refused(tmp_path: Path) -> None:

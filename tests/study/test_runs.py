@@ -14,6 +14,15 @@ from regcodec.training import loop
 from tests.study.conftest import CONFIG, NETWORKS
 
 
+def test_a_finished_run_of_other_images_is_refused(photos: Path, held: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, network=NETWORKS["res-hyper"], steps=1)
+    places = Places(out=tmp_path, data=photos, val=None, cache=photos.parent / "cache")
+    silent = Console(quiet=True)
+    assert train_run(config, tmp_path / "run", places, device="cpu", console=silent)
+    with pytest.raises(UsageError, match=r"was trained on other images \(--data\)\. Choose another --out"):
+        train_run(config, tmp_path / "run", replace(places, data=held), device="cpu", console=silent)
+
+
 def test_a_run_that_left_its_precision_to_the_hardware_is_done_on_other_hardware_too(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
