@@ -11,7 +11,7 @@ Packs are found as on the command line and opened once a process. Every failure 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Integral
 from os import PathLike, fspath
@@ -24,7 +24,8 @@ from PIL import Image
 
 from regcodec.codec.opened import model_for_decoding, model_for_encoding
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
-from regcodec.codec.reading import picture_of, read_picture
+from regcodec.codec.pixels import MAX_PIXELS
+from regcodec.codec.reading import picture_of, read_picture, refuse_frames
 from regcodec.codec.strip import strip as without
 from regcodec.codec.target import wanted_quality
 from regcodec.codec.writing import to_image
@@ -47,6 +48,7 @@ def encode(
     strip: Collection[Metadata] = (),
     depth: Literal[8] | None = None,
     threads: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> bytes:
     """Return the .rgc file of a picture.
 
@@ -59,18 +61,21 @@ def encode(
     strip    metadata to leave out: profiles after conversion to sRGB, Exif after turning the picture upright
     depth    8 reduces images of more than 8 bits a sample, which are refused otherwise
     threads  1 to 1024, for the networks; None is all cores
+    max_pixels
+             a picture of more is refused, before any memory is taken for it
 
     Raises `RegcodecError`: a quality that the pack does not have, a picture that is animated, deep or too large.
     """
-    names, threads = _checked(strip), _checked_threads(threads)
+    names, threads, limit = _checked(strip), _checked_threads(threads), _checked_limit(max_pixels)
     if depth is not None and (not isinstance(depth, Integral) or depth != 8):
         raise UsageError(f"depth={depth!r}: 8 or None.")
     _check_numbers(quality=quality, target_size=target_size, target_bpp=target_bpp, target_psnr=target_psnr)
-    picture = _picture(image, names, depth)
+    picture = _picture(image, names, depth, limit)
     chosen = wanted_quality(quality, size=target_size, bpp=target_bpp, psnr=target_psnr)
     with _as_failure(model):
         opened = model_for_encoding(_name(model), threads)
-    return encode_picture(picture, opened, chosen, encode=partial(encode_with_effort, effort=effort))
+    search = partial(encode_with_effort, effort=effort)
+    return encode_picture(picture, opened, chosen, max_pixels=limit, encode=search)
 
 
 def decode(
@@ -79,39 +84,46 @@ def decode(
     model: str | PathLike[str] | None = None,
     strip: Collection[Metadata] = (),
     threads: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Return the picture of an .rgc file, its bytes or its path: mode RGB, L, RGBA or LA, metadata in `info`.
 
-    `model` names a pack; None is the one that the file names. Raises `RegcodecError` for anything but an intact file.
+    `model` names a pack; None is the one that the file names. Raises `RegcodecError` for anything but an intact file of
+    at most `max_pixels`.
     """
-    names, threads = _checked(strip), _checked_threads(threads)
+    names, threads, limit = _checked(strip), _checked_threads(threads), _checked_limit(max_pixels)
     if isinstance(data, str | PathLike):
         with naming(data):
-            return decode(_read(data), model=model, strip=strip, threads=threads)
+            return decode(_read(data), model=model, strip=strip, threads=threads, max_pixels=limit)
     if not isinstance(data, bytes | bytearray | memoryview):
         raise UsageError(f"{type(data).__name__} is no .rgc file; pass its bytes or its path.")
     data = bytes(data)
     with _as_failure(model):
         opened = model_for_decoding(data, _name(model), threads)
-    return to_image(without(decode_picture(data, opened), names))
+    return to_image(without(decode_picture(data, opened, max_pixels=limit), names))
 
 
 def _picture(
-    image: Image.Image | npt.NDArray[np.uint8] | str | PathLike[str], names: frozenset[str], depth: int | None
+    image: Image.Image | npt.NDArray[np.uint8] | str | PathLike[str],
+    names: frozenset[str],
+    depth: int | None,
+    max_pixels: int,
 ) -> Picture:
     if isinstance(image, Image.Image):
         try:
-            return picture_of(image, stripped=names, depth=depth)
+            with suppress(ValueError):  # the file is closed: what was loaded is all there is
+                refuse_frames(image)
+            return picture_of(image, stripped=names, depth=depth, max_pixels=max_pixels)
         except (RegcodecError, MemoryError):
             raise
         except Exception as error:  # Pillow reads a file when the pixels are first needed, and raises what it likes
             raise RegcodecError(f"the image cannot be read ({error}).") from error
     if isinstance(image, np.ndarray):
-        return picture_of(_image_of(image))
+        return picture_of(_image_of(image), max_pixels=max_pixels)
     if not isinstance(image, str | PathLike):
         raise UsageError(f"{type(image).__name__} is no picture; pass a Pillow image, an array or the path of a file.")
     with naming(image):
-        return read_picture(_read(image), stripped=names, depth=depth)
+        return read_picture(_read(image), stripped=names, depth=depth, max_pixels=max_pixels)
 
 
 def _image_of(pixels: npt.NDArray[np.uint8]) -> Image.Image:
@@ -158,6 +170,12 @@ def _check_numbers(**given: object) -> None:
     for name, value in given.items():
         if value is not None and not isinstance(value, int | float | np.integer | np.floating):
             raise UsageError(f"{name}={value!r}: a number or None.")
+
+
+def _checked_limit(max_pixels: int) -> int:
+    if not isinstance(max_pixels, Integral) or max_pixels < 1:
+        raise UsageError(f"max_pixels={max_pixels!r}: a whole number from 1 on.")
+    return int(max_pixels)
 
 
 def _checked_threads(threads: int | None) -> int | None:

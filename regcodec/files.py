@@ -13,15 +13,26 @@ from pathlib import Path
 
 from regcodec.errors import RegcodecError, UsageError
 
+_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def descriptor(path: Path) -> int | None:
+    """Return the number of the open file that a path such as /dev/fd/3 names; None for any other path."""
+    folder, name = str(path.parent), path.name
+    if folder in ("/dev/fd", "/proc/self/fd") and name.isdecimal():
+        return int(name)
+    return _STREAMS.get(str(path))
+
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise `UsageError` when `path` exists and may not be replaced; a character device or a pipe loses nothing.
+    """Raise `UsageError` when `path` exists and may not be replaced; a device, a pipe or an open file loses nothing.
 
     A link to nothing exists: what it points to would be made.
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a directory; name a file.")
-    if os.path.lexists(path) and not (force or path.is_char_device() or path.is_fifo()):
+    in_place = path.is_char_device() or path.is_fifo() or descriptor(path) is not None
+    if os.path.lexists(path) and not (force or in_place):
         raise UsageError(f"{path}: exists already. Pass --force to replace it.")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: the directory {path.parent} does not exist. Create it first.")
@@ -52,24 +63,29 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix); move it there on success, remove it on any failure.
+def atomic_path(path: Path, *, replace: bool = True, suffix: str | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it there on success, remove it on any failure.
 
-    A link stays one: what it points to is replaced. A replaced file hands its permissions on; before, the new one is
-    its owner's alone. An `OSError` names `path`, whatever it was about: the temporary name means nothing to the user.
+    Its suffix is that of `path` unless one is given. A link stays one: what it points to is replaced. A replaced file
+    hands its owner and its permissions on, as far as the system allows; before, the new one is its owner's alone.
+    Without `replace` whatever has the name by then, a link as well, stays and is a `UsageError`. An `OSError` names
+    `path`, whatever it was about: the temporary name means nothing to the user.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{os.urandom(8).hex()}{path.suffix}")
+    target = Path(os.path.realpath(path)) if replace else path
+    temporary = target.with_name(f".{os.urandom(8).hex()}{path.suffix if suffix is None else suffix}")
     try:  # before the file exists: a signal may come at any moment
-        kept = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-        temporary.touch(0o666 if kept is None else 0o600, exist_ok=False)
+        old = target.stat() if replace and target.exists() else None
+        temporary.touch(0o666 if old is None else 0o600, exist_ok=False)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        if kept is not None:
-            with suppress(PermissionError):  # file systems without permissions
-                temporary.chmod(kept)
-        temporary.replace(target)
+        if old is not None:
+            _hand_on(old, temporary)
+        if replace:
+            temporary.replace(target)
+        else:
+            _name_anew(temporary, target)
+        _sync_folder(target.parent)
     except BaseException as error:
         with suppress(OSError):  # on a read-only file system; the error that counts is the first
             temporary.unlink(missing_ok=True)
@@ -78,14 +94,50 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` through `atomic_path`; a device or a pipe is written to as it is."""
-    if path.exists() and not path.is_file():
+def _hand_on(old: os.stat_result, path: Path) -> None:
+    """Give a file the owner, the group and the permissions of another."""
+    new = path.stat()
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        with suppress(OSError):  # only root may give files away
+            os.chown(path, old.st_uid, old.st_gid)
+    with suppress(PermissionError):  # file systems without permissions
+        path.chmod(stat.S_IMODE(old.st_mode))
+
+
+def _name_anew(temporary: Path, path: Path) -> None:
+    """Move a file to a name that nothing has; a hard link takes the name and finds out in one step."""
+    try:
+        path.hardlink_to(temporary)
+    except OSError:  # the name is taken, or the file system has no hard links
+        refuse_existing(path, force=False)
+        temporary.replace(path)
+    else:
+        temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name last through a power cut, where folders can be synced."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
         try:
-            path.write_bytes(data)
-        except OSError as error:
-            error.filename = str(path)
-            raise
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write `data` to `path` through `atomic_path`; a device, a pipe or an open file is written to as it is."""
+    number = descriptor(path)
+    if number is None and (path.is_file() or not path.exists()):
+        with atomic_path(path, replace=replace, suffix=".part") as temporary:
+            temporary.write_bytes(data)
         return
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    try:
+        if number is None:
+            path.write_bytes(data)
+        else:
+            with os.fdopen(os.dup(number), "wb") as opened:
+                opened.write(data)
+    except OSError as error:
+        error.filename = str(path)
+        raise

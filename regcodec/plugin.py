@@ -16,7 +16,18 @@ from regcodec.bitstream.container import ALPHA, MAGIC, Layout, read_rgc
 FORMAT = "RGC"
 MIME = "image/x-regcodec"
 SUFFIX = ".rgc"
-_OPTIONS = ("quality", "target_size", "target_bpp", "target_psnr", "model", "strip", "depth", "threads", "effort")
+_OPTIONS = (
+    "quality",
+    "target_size",
+    "target_bpp",
+    "target_psnr",
+    "model",
+    "strip",
+    "depth",
+    "threads",
+    "effort",
+    "max_pixels",
+)
 """Keyword arguments of save that are those of `regcodec.encode`."""
 _METADATA = ("icc_profile", "exif", "xmp")
 """Keyword arguments of save that replace what the image has."""
@@ -43,10 +54,13 @@ class RgcImageFile(ImageFile.ImageFile):
         self.info.update(import_module("regcodec.codec.writing").to_info(**found))
 
     def load(self) -> Any:
-        """Decode the pixels, once."""
+        """Decode the pixels, once, and close a file that Pillow opened."""
         if self._coded:
             self.im = import_module("regcodec.api").decode(self._coded).im
             self._coded = b""
+            if self._exclusive_fp and self.fp is not None:
+                self.fp.close()
+                self.fp = None
         return super().load()
 
 

@@ -41,7 +41,7 @@ def man_page() -> str:
         ".SH ENVIRONMENT",
         ".TP",
         ".B REGCODEC_MODELS",
-        "Folders that are searched for packs first, separated as in PATH.",
+        "Folders that are searched for packs first, and packs, separated as in PATH.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 import regcodec
 from regcodec.codec.library import DEFAULT
-from regcodec.errors import DamagedFileError, PackNotFoundError, RegcodecError, UsageError
+from regcodec.errors import DamagedFileError, LimitError, PackNotFoundError, RegcodecError, UsageError
 from tests.images import render
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -140,6 +140,8 @@ def test_what_is_neither_an_image_an_array_nor_a_path_is_not_encoded(image: Any)
         ({"threads": 0}, "threads=0: a whole number from 1 to 1024"),
         ({"threads": -1}, "threads=-1: a whole number from 1 to 1024"),
         ({"model": 3}, "model=3: a pack by name or file"),
+        ({"max_pixels": 0}, "max_pixels=0: a whole number from 1 on"),
+        ({"max_pixels": "many"}, "max_pixels='many': a whole number from 1 on"),
         ({"strip": None}, "strip=None: a collection of exif, icc, xmp"),
         ({"target_psnr": math.nan}, "--target-psnr nan: give a number above 0"),
     ],
@@ -153,6 +155,51 @@ def test_an_image_whose_file_is_cut_short_is_a_failure_of_the_family() -> None:
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:2000])
     with Image.open("cut.png") as image, pytest.raises(RegcodecError, match="the image cannot be read"):
         regcodec.encode(image)
+
+
+@pytest.mark.parametrize("format_", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_an_image_with_several_frames_is_refused_and_a_copy_of_one_is_not(format_: str) -> None:
+    frames = [Image.fromarray(render(seed, 24, 16)) for seed in range(3)]
+    for count in (1, 3):
+        frames[0].save("frames", format_, save_all=True, append_images=frames[1:count])
+        with Image.open("frames") as image:
+            if count == 1:
+                assert regcodec.encode(image) == regcodec.encode(image.copy())
+                continue
+            with pytest.raises(RegcodecError, match="animated or has several pages"):
+                regcodec.encode(image)
+            image.seek(2)
+            assert regcodec.decode(regcodec.encode(image.copy())).size == (24, 16)
+    with Image.open("frames") as image:
+        image.load()
+    if format_ in ("GIF", "TIFF"):  # closed, these do not know any more
+        assert regcodec.decode(regcodec.encode(image)).size == (24, 16)
+
+
+def test_the_limit_of_pixels_is_the_callers() -> None:
+    data = regcodec.encode("photo.png", max_pixels=3500)
+    pixels = np.zeros((50, 70), np.uint8)
+    for image in ("photo.png", Image.open("photo.png"), pixels):
+        with pytest.raises(LimitError, match="70x50 pixels; the limit is 3,499"):
+            regcodec.encode(image, max_pixels=3499)
+    Path("photo.rgc").write_bytes(data)
+    for coded in (data, "photo.rgc"):
+        assert regcodec.decode(coded, max_pixels=3500).size == (70, 50)
+        with pytest.raises(LimitError, match="70x50 pixels; the limit is 3,499"):
+            regcodec.decode(coded, max_pixels=3499)
+    with pytest.raises(LimitError):
+        Image.open("photo.png").save("photo.rgc", max_pixels=3499)
+
+
+def test_a_file_is_closed_once_its_pixels_are_there() -> None:
+    Image.open("photo.png").save("photo.rgc")
+    image = Image.open("photo.rgc")
+    opened = image.fp
+    image.load()
+    assert (opened.closed, image.fp) == (True, None)
+    with Path("photo.rgc").open("rb") as lent:
+        Image.open(lent).load()
+        assert not lent.closed
 
 
 def test_whatever_pillow_raises_for_its_image_is_a_regcodec_error(monkeypatch: pytest.MonkeyPatch) -> None:

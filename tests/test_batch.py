@@ -18,8 +18,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from regcodec.cli.console import stderr_console
+from regcodec.cli.jobs import Failure, Job
 from regcodec.cli.main import main
-from regcodec.cli.plan import Failure, Job, Places, plan
+from regcodec.cli.plan import Kind, Places, _tells_cases_apart, plan
 from regcodec.codec.picture import Picture
 from regcodec.codec.reading import read_picture
 from tests.images import render
@@ -28,6 +30,7 @@ GOLDEN = Path(__file__).parent / "golden"
 COMMAND = (sys.executable, "-m", "regcodec")
 ENVIRONMENT = {**os.environ, "REGCODEC_MODELS": str(GOLDEN), "OMP_NUM_THREADS": "1"}
 TINY = ("--model", "tiny")
+EMPTY = "Error: '': an empty name is no file and no directory. Is a variable not set?\n"
 
 
 @pytest.fixture(autouse=True)
@@ -94,10 +97,10 @@ def test_names_in_any_encoding_are_fine(tree: Path) -> None:
 
 def test_a_reader_that_goes_away_is_one_sentence(tree: Path) -> None:
     Image.fromarray(render(1, 600, 400)).save(tree / "large.png")
-    done = shell(
-        "regcodec encode large.png --model tiny --quiet; regcodec decode large.rgc -o - --format ppm | true", tree
-    )
-    assert done.stderr in (b"", b"Error: standard output: Broken pipe.\n")
+    script = """regcodec encode large.png --model tiny --quiet
+        regcodec decode large.rgc -o - --format ppm | true; exit ${PIPESTATUS[0]}"""
+    done = shell(script, tree)
+    assert (done.returncode, done.stderr) == (1, b"Error: standard output: Broken pipe.\n")
 
 
 def test_outputs_stand_beside_inputs_unless_told(run: Callable[..., Result], tree: Path) -> None:
@@ -127,6 +130,68 @@ def test_what_a_walk_passes_over_is_counted(run: Callable[..., Result], tree: Pa
         assert "passed over, of other kinds: 2\n" in result.stderr
     assert "passed over" not in run("encode", "-r", tree, "--force", "--quiet", *TINY).stderr
     assert "passed over" not in run("verify", "-r", tree).stderr
+
+
+def test_links_to_folders_are_counted(run: Callable[..., Result], tree: Path) -> None:
+    (tree / "link").symlink_to(tree / "deep")
+    (tree / "deep" / "back").symlink_to(tree)
+    for words in (("encode", *TINY), ("verify",), ("decode", "--format", "bmp")):
+        result = run(*words, "-r", tree)
+        assert "links to folders, not followed: 2\n" in result.stderr
+        assert result.stderr.endswith("4 done, 0 skipped, 0 failed\n")
+    assert run("verify", "-r", tree, "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"), [("encode", "images"), ("decode", ".rgc files"), ("verify", ".rgc files")]
+)
+def test_a_folder_without_what_is_looked_for_is_a_failure(
+    run: Callable[..., Result], tree: Path, command: str, kind: str
+) -> None:
+    empty = tree / "mounted"
+    empty.mkdir()
+    sentence = f"Error: {empty}: has no {kind}. Is it the right folder, and mounted?\n"
+    result = run(command, "-r", empty, "--quiet")
+    assert (result.exit_code, result.stderr) == (1, f"{sentence}0 done, 0 skipped, 1 failed\n")
+
+
+def test_the_exit_code_follows_from_what_was_named_and_not_from_what_was_found(
+    run: Callable[..., Result], tree: Path
+) -> None:
+    day = tree / "day"
+    day.mkdir()
+    for count, name in enumerate(("0.rgc", "1.rgc"), 1):
+        (day / name).write_bytes(b"damaged")
+        result = run("verify", "-r", day, "--quiet")
+        assert (result.exit_code, f"\n0 done, 0 skipped, {count} failed\n" in result.stderr) == (1, True)
+    assert run("verify", day / "0.rgc").exit_code == 3
+    assert run("verify", "-r", day / "0.rgc").exit_code == 3
+
+
+def test_a_file_that_is_named_twice_is_done_once(run: Callable[..., Result], tree: Path) -> None:
+    for words in ((tree / "a.png", tree / "a.png"), ("-r", tree / "deep", tree / "deep" / "er")):
+        result = run("encode", *words, *TINY)
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr.endswith(f"{len(set(words)) - 1 or 1} done, 0 skipped, 0 failed\n")
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_outputs_that_differ_in_case_alone_need_a_folder_that_tells_them_apart(
+    run: Callable[..., Result], tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    monkeypatch.setattr("regcodec.cli.plan._tells_cases_apart", lambda _: apart)
+    (tree / "a.png").rename(tree / "IMG.png")
+    (tree / "b.JPG").rename(tree / "img.jpg")
+    result = run("encode", "-r", tree, "--out-dir", tmp_path / "out", "--skip-existing", *TINY)
+    assert result.exit_code == (0 if apart else 1)
+    said = f"{tree}/img.jpg: its output {tmp_path}/out/img.rgc is that of {tree}/IMG.png already."
+    assert (said in result.stderr) != apart
+
+
+def test_a_folder_is_asked_whether_it_tells_cases_apart(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    assert _tells_cases_apart(tmp_path / "not" / "made") != (tmp_path / "A").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_an_output_without_its_option_is_not_taken_for_an_input(run: Callable[..., Result], tree: Path) -> None:
@@ -379,17 +444,22 @@ def test_words_on_a_full_device_end_in_one_sentence(tree: Path, command: str, na
     assert (done.returncode, done.stderr) == (1, f"Error: {named}: No space left on device.\n".encode())
 
 
-@pytest.mark.parametrize("signal_", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize(("signal_", "code"), [(KeyboardInterrupt(), 1), (SystemExit(143), 143)])
 def test_a_signal_while_a_library_is_loaded_ends_the_batch(
-    run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch, signal_: type[BaseException]
+    run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch, signal_: BaseException, code: int
 ) -> None:
     """Libraries turn it into an ImportError."""
+    first = (tree / "a.png").read_bytes()
 
-    def read(data: bytes, **_options: Any) -> Picture:
-        raise ImportError("initialization failed") from signal_()
+    def read(data: bytes, **options: Any) -> Picture:
+        if data == first:
+            return read_picture(data, **options)
+        raise ImportError("initialization failed") from signal_
 
     monkeypatch.setattr("regcodec.codec.reading.read_picture", read)
-    assert "unexpected" not in run("encode", "-r", tree, *TINY).stderr
+    result = run("encode", "-r", tree, *TINY)
+    assert (result.exit_code, "unexpected" in result.stderr) == (code, False)
+    assert {name for name in files(tree) if name.endswith(".rgc")} == {"a.rgc"}
 
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(tree: Path) -> None:
@@ -414,6 +484,77 @@ def test_xargs_and_shell_loops_work_as_people_expect(tree: Path) -> None:
     loop = 'ls *.rgc deep/*.rgc | while read -r f; do regcodec decode "$f" -o "$f.png"; done'
     done = shell(loop, tree)
     assert {"a.rgc.png", "deep/c d.rgc.png"} <= files(tree), done.stderr
+
+
+def test_standard_output_by_its_other_names_is_not_replaced(tree: Path) -> None:
+    script = """printf before > all.bin
+        for name in /dev/stdout /dev/fd/1 /proc/self/fd/1; do
+            regcodec encode a.png -o $name --model tiny --force >> all.bin || exit
+        done
+        regcodec encode a.png -o /dev/fd/3 --model tiny 3>> all.bin"""
+    done = shell(script, tree)
+    assert done.returncode == 0, done.stderr
+    written = (tree / "all.bin").read_bytes()
+    assert written.startswith(b"before\x89RGC")
+    assert (written.count(b"\x89RGC\r\n"), (len(written) - len("before")) % 4) == (4, 0)
+
+
+def test_standard_input_by_its_other_name_goes_to_standard_output(tree: Path) -> None:
+    done = shell("regcodec encode /dev/stdin --model tiny < a.png", tree)
+    assert done.stdout.startswith(b"\x89RGC"), done.stderr
+
+
+def test_a_dash_below_a_folder_is_a_file(
+    run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    (tree / "a.png").rename(tree / "-")
+    assert run("encode", "./-", *TINY).exit_code == 0
+    assert run("decode", "./-.rgc", "-o", ".//-", "--format", "png", "--force").exit_code == 0
+    assert {"-", "-.rgc"} <= files(tree)
+
+
+@pytest.mark.parametrize("words", [("encode", "TREE/a.png", "-o", ""), ("encode", "TREE/a.png", "--out-dir", "")])
+@pytest.mark.parametrize("jobs", [(), ("--jobs", "2")])
+def test_an_empty_output_is_refused(
+    run: Callable[..., Result], tree: Path, words: tuple[str, ...], jobs: tuple[str, ...]
+) -> None:
+    before = files(tree)
+    result = run(*(word.replace("TREE", str(tree)) for word in words), *jobs, *TINY)
+    assert (result.exit_code, result.stderr) == (2, EMPTY)
+    assert files(tree) == before
+
+
+@pytest.mark.parametrize("words", [("encode", "-r"), ("decode", "-r", "--force"), ("verify", "-r"), ("info",)])
+def test_an_empty_input_is_not_the_working_directory(
+    run: Callable[..., Result], tree: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    result = run(*words, "")
+    assert (result.exit_code, result.stderr) == (2, EMPTY)
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "verify"])
+def test_an_empty_pack_is_not_the_default_one(run: Callable[..., Result], tree: Path, command: str) -> None:
+    result = run(command, tree / "a.png", "--model", "")
+    sentence = "Error: --model '': an empty name is no pack. Is a variable not set?\n"
+    assert (result.exit_code, result.stderr) == (2, sentence)
+
+
+def test_names_do_not_speak_to_the_terminal(run: Callable[..., Result], tree: Path) -> None:
+    (tree / "a.png").rename(tree / "a\n\x1b[31m.png")
+    result = run("encode", "-r", tree, *TINY)
+    assert (result.exit_code, "\x1b" in result.stderr) == (0, False)
+    assert f"{tree}/a??[31m.rgc: " in result.stderr
+    result = run("verify", tree / "\x1b.rgc")
+    assert result.stderr == f"Error: {tree}/?.rgc: does not exist.\n"
+
+
+def test_a_name_is_no_picture_of_its_own() -> None:
+    console = stderr_console()
+    with console.capture() as shown:
+        console.print(":100:.rgc", markup=False)
+    assert shown.get() == ":100:.rgc\n"
 
 
 def test_a_name_that_begins_with_a_dash_works_after_two(tree: Path) -> None:
@@ -476,19 +617,36 @@ def test_processes_end_with_their_killed_parent(long_batch: Callable[..., subpro
     assert not _group_lives(batch.pid)
 
 
-def test_a_killed_process_is_reported_and_the_batch_ends(
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_ignored_hangup_stays_ignored(tree: Path, jobs: int) -> None:
+    """As under nohup, which a batch over night is started with."""
+    for index in range(30):
+        (tree / f"{index}.png").hardlink_to(tree / "a.png")
+    batch = subprocess.Popen(
+        [*COMMAND, "encode", "-r", str(tree), "--jobs", str(jobs), *TINY],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert batch.stderr is not None
+    batch.stderr.readline()  # of the first file
+    os.killpg(batch.pid, signal.SIGHUP)
+    _, said = batch.communicate(timeout=300)
+    assert batch.returncode == 0
+    assert said.endswith(b"34 done, 0 skipped, 0 failed\n")
+
+
+def test_what_a_killed_process_had_begun_is_done_again(
     long_batch: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    batch = long_batch("--jobs", "2", "--quiet")
+    batch = long_batch("--jobs", "2")
     children = subprocess.run(["pgrep", "-f", "-P", str(batch.pid), "spawn_main"], capture_output=True, check=False)
     os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
     _, said = batch.communicate(timeout=300)
-    assert batch.returncode == 1
-    assert b"not done, a worker process died." in said
-    done, failed = map(int, re.findall(rb"(\d+) done, 0 skipped, (\d+) failed\n", said)[0])
-    assert done + failed == 60
-    written = [path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
-    assert done <= len(written) <= done + 2  # another process may have finished one and not been heard
+    assert batch.returncode == 0
+    assert said.endswith(b"60 done, 0 skipped, 0 failed\n")
+    assert sum(not path.name.startswith(".") for path in (tmp_path / "out").iterdir()) == 60
 
 
 def _group_lives(group: int) -> bool:
@@ -501,11 +659,11 @@ def _group_lives(group: int) -> bool:
 
 def test_a_plan_walks_in_order_and_names_every_output(tree: Path) -> None:
     places = Places(output=None, out_dir=Path("out"), suffix=".rgc")
-    planned = plan([tree], places, recursive=True, wanted=lambda: {".png"}, outputs=())
-    assert planned == [
+    kind = Kind("images", lambda: {".png"})
+    assert plan([tree], places, kind, recursive=True, outputs=()).entries == [
         Job(tree / "a.png", Path("out/a.rgc")),
         Job(tree / "deep/c d.png", Path("out/deep/c d.rgc")),
     ]
-    assert plan([tree / "none"], places, recursive=True, wanted=set, outputs=()) == [
+    assert plan([tree / "none"], places, kind, recursive=True, outputs=()).entries == [
         Failure(tree / "none", f"{tree}/none: does not exist.", 2)
     ]

@@ -251,6 +251,28 @@ def test_an_existing_output_is_left_alone_without_force(
     assert target.read_bytes() != b"precious"
 
 
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_an_output_that_appears_while_it_is_made_is_left_alone(
+    run: Run, picture: Path, coded: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / ("out.rgc" if command == "encode" else "out.png")
+
+    def read(source: Path) -> bytes:
+        target.write_bytes(b"precious")
+        return source.read_bytes()
+
+    monkeypatch.setattr(f"regcodec.cli.{command}.read_bytes", read)
+    call = [command, picture if command == "encode" else coded, "-o", target, "--model", "tiny"]
+    sentence = f"Error: {target}: exists already. Pass --force to replace it.\n"
+    for option, code, said in (("-v", 2, sentence), ("--skip-existing", 0, f"{target}: exists, skipped\n")):
+        result = run(*call, option)
+        assert (result.exit_code, result.stderr) == (code, said)
+        assert target.read_bytes() == b"precious"
+        target.unlink()
+    assert run(*call, "--force").exit_code == 0
+    assert target.read_bytes() != b"precious"
+
+
 def test_a_replaced_file_keeps_its_permissions(run: Run, picture: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.rgc"
     target.write_bytes(b"private")

@@ -24,8 +24,9 @@ from regcodec.codec.pixels import to_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import symbols_crc
 from regcodec.codec.target import Target, encode_to_target
+from regcodec.codec.transforms import Transforms
 from regcodec.coding.range_coder import SymbolEncoder
-from regcodec.errors import DamagedFileError, LimitError, PackNotFoundError, UsageError
+from regcodec.errors import DamagedFileError, LimitError, NoGradientError, PackNotFoundError, RegcodecError, UsageError
 from regcodec.exact.hyperprior import ExactHyperprior
 from tests.agreement import assert_decodes_the_encoders_symbols, assert_the_reference_decoder_agrees, table_bits
 from tests.conftest import PACK
@@ -139,6 +140,7 @@ from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import symbols_crc
 from regcodec.codec.target import Target, encode_to_target
+from regcodec.codec.transforms import Transforms
 from regcodec.coding.range_coder import SymbolEncoder
 import zlib
 z, y, _ = decode_symbols(read_rgc(Path({str(file)!r}).read_bytes()), Model.open(Path({str(PACK)!r})), Stopwatch())
@@ -311,3 +313,40 @@ def test_every_shipped_pack_opens_and_codes(path: Path) -> None:
     pixels = render(2, 64, 64)
     for quality in shipped.qualities:
         assert decode_pixels(encode_pixels(pixels, shipped, quality), shipped).shape == pixels.shape
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (RuntimeError("bad allocation"), 1, "not enough memory."),
+        (RuntimeError("Exception during initialization: std::bad_alloc"), 1, "not enough memory."),
+        (RuntimeError("Failed to allocate memory for requested buffer of size 8"), 1, "not enough memory."),
+        (MemoryError(), 1, "not enough memory."),
+        (RuntimeError("Got invalid dimensions"), 3, "a transform of the pack does not fit its tables"),
+    ],
+)
+def test_a_network_without_memory_is_no_damage(error: Exception, code: int, sentence: str) -> None:
+    class Session:
+        def get_inputs(self) -> list[Any]:
+            raise error
+
+    transforms = Transforms({}, 1, 16, (8, 12))
+    vars(transforms).update(_synthesis=Session(), _gradient=Session())
+    y_hat, x = np.zeros((12, 1, 1), np.float32), np.zeros((1, 3, 16, 16), np.float32)
+    with pytest.raises(RegcodecError, match=f"^{sentence}") as caught:
+        transforms.synthesis(y_hat)
+    assert caught.value.exit_code == code
+    with pytest.raises(NoGradientError, match=f"^{sentence}"):
+        transforms.synthesis_gradient(y_hat, None, x, x[:, :1], x)
+
+
+def test_a_network_that_does_not_fit_into_memory_is_no_damaged_pack(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("std::bad_alloc")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    with pytest.raises(RegcodecError, match=r"^not enough memory\.$") as caught:
+        Transforms(model.pack.members, 1, 16, (8, 12)).synthesis(np.zeros((12, 1, 1), np.float32))
+    assert caught.value.exit_code == 1

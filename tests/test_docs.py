@@ -47,32 +47,43 @@ def shell(tmp_path: Path):
 
 
 def test_the_scripts_of_the_batch_page_do_what_they_say(shell, tmp_path: Path) -> None:
-    tree, encode, everything, once, check, tell, sizes = SCRIPTS
+    """Beside pictures of one name in two formats, and coded ones of before."""
+    tree, encode, everything, once, delete, tell, sizes = SCRIPTS
     photos = tmp_path / "photos"
     assert shell(tree).returncode == 0
     made = {path.relative_to(tmp_path / "small") for path in (tmp_path / "small").rglob("*.rgc")}
     assert made == {Path("a.rgc"), Path("b c.rgc"), Path("deeper/d.rgc")}
 
-    assert shell(encode).returncode == 0
-    assert sorted(p.name for p in photos.glob("*.rgc")) == ["a.rgc", "b c.rgc"]
+    Image.fromarray(render(2, 40, 30)).save(photos / "a.jpg")
+    assert shell("regcodec encode photos/a.jpg --quiet").returncode == 0
+    of_another = (photos / "a.rgc").read_bytes()
+    assert shell(encode).stderr == ""
+    assert coded(photos) == ["a.png.rgc", "a.rgc", "b c.png.rgc"]
 
     assert shell(everything).returncode == 0
-    assert (photos / "deeper/d.rgc").exists()
+    assert (photos / "deeper/d.png.rgc").exists()
+    assert (photos / "a.rgc").read_bytes() == of_another
 
     assert shell(once).stderr == ""
-    damaged = photos / "b c.rgc"
+    damaged = photos / "b c.png.rgc"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert "photos/b c.rgc: the file is truncated" in shell(once).stderr
-    shell(check)
-    assert sorted(p.name for p in photos.glob("*.png")) == ["b c.png"]
+    assert "photos/b c.png.rgc: the file is truncated" in shell(once).stderr
+
+    (photos / "a.png.rgc").unlink()
+    assert "photos/b c.png.rgc: exists already" in shell(delete).stderr
+    assert sorted(path.name for path in photos.glob("*.*g")) == ["a.jpg", "b c.png"]
+    assert coded(photos) == ["a.png.rgc", "a.rgc", "b c.png.rgc"]
 
     told = shell(tell)
-    assert told.stdout.splitlines() == ["damaged: photos/b c.rgc"]
-    assert (tmp_path / "decoded/a.png").exists()
-    assert not (photos / "a.png").exists()
+    assert told.stdout.splitlines() == ["damaged: photos/b c.png.rgc"]
+    assert (tmp_path / "decoded/a.png.png").exists()
 
     damaged.unlink()
-    assert shell(sizes).stdout.split()[1::2] == ["photos/a.rgc"]
+    assert shell(sizes).stdout.split()[1::2] == ["photos/a.png.rgc", "photos/a.rgc"]
+
+
+def coded(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.rgc"))
 
 
 def test_every_page_the_readme_names_exists() -> None:

@@ -415,7 +415,7 @@ DEEP = {
 @pytest.mark.parametrize("name", DEEP)
 def test_sixteen_bits_are_refused_unless_depth_8_is_asked_for(name: str) -> None:
     data = DEEP[name]()
-    with pytest.raises(RegcodecError, match="Pass --depth 8"):
+    with pytest.raises(RegcodecError, match="encode does so with --depth 8"):
         read_picture(data)
     assert read_picture(data, depth=8).pixels.dtype == np.uint8
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
-from regcodec.cli.batch import Success, run_batch
-from regcodec.cli.plan import Job, plan
-from regcodec.cli.several import OUTPUT, Several, batch_options
-from regcodec.cli.streams import STANDARD, read_bytes, write_bytes
-from regcodec.cli.threads import INPUT, model_option
+from regcodec.cli.batch import run_batch
+from regcodec.cli.jobs import Job, Success
+from regcodec.cli.paths import INPUT, OUTPUT
+from regcodec.cli.plan import CODED, plan
+from regcodec.cli.several import Several, batch_options, skipped
+from regcodec.cli.streams import STANDARD, read_bytes
+from regcodec.cli.threads import model_option
 from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import UsageError, naming
 
@@ -83,7 +85,7 @@ def decode(
     decoding = Decoding(several=several, model=model, format_name=format_name, region=region)
     places = several.places(output, FORMATS[format_name or "png"].suffixes[0])
     written = {suffix for entry in FORMATS.values() for suffix in entry.suffixes}
-    planned = plan(files, places, recursive=several.recursive, wanted=lambda: (".rgc",), outputs=written)
+    planned = plan(files, places, CODED, recursive=several.recursive, outputs=written)
     ctx.exit(run_batch(planned, partial(decode_file, decoding=decoding), several.manner))
 
 
@@ -115,7 +117,8 @@ def decode_file(job: Job, decoding: Decoding) -> Success:
         with clock.lap("write"):
             image = write_picture(picture, format_)
     with clock.lap("write"):
-        write_bytes(job.target, image)
+        if not several.write(job, image):
+            return skipped(job)
     seconds = round(time.perf_counter() - start, 4)
     facts = {"width": picture.width, "height": picture.height, "bytes": len(image), "seconds": seconds}
     line = f"{picture.width}x{picture.height}"

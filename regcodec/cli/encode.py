@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regcodec.cli.batch import Success, run_batch
-from regcodec.cli.plan import Job, plan
-from regcodec.cli.several import OUTPUT, Several, batch_options
+from regcodec.cli.batch import run_batch
+from regcodec.cli.jobs import Job, Success
+from regcodec.cli.paths import INPUT, OUTPUT
+from regcodec.cli.plan import Kind, plan
+from regcodec.cli.several import Several, batch_options, skipped
 from regcodec.cli.sizes import SIZE
-from regcodec.cli.streams import read_bytes, write_bytes
-from regcodec.cli.threads import INPUT, model_option
+from regcodec.cli.streams import read_bytes
+from regcodec.cli.threads import model_option
 from regcodec.config import DEFAULT_QUALITY
 from regcodec.errors import UsageError, naming
 
@@ -119,16 +121,9 @@ def encode(
 
         refuse_without_extra(effort)
     _refuse_other_format(output, image_suffixes)
-    others: list[Path] = []
+    kind = Kind("images", image_suffixes, unmentioned=(".rgc",))
     places = several.places(output, ".rgc")
-    planned = plan(
-        images,
-        places,
-        recursive=several.recursive,
-        wanted=image_suffixes,
-        outputs=(".rgc",),
-        pass_over=others.append,
-    )
+    planned = plan(images, places, kind, recursive=several.recursive, outputs=(".rgc",))
     quiet = several.manner.quiet or several.manner.as_json
     encoding = Encoding(
         several=several,
@@ -138,10 +133,9 @@ def encode(
         verify=verify,
         psnr=psnr,
         effort=effort,
-        bar=effort > 0 and len(planned) == 1 and not quiet and sys.stderr.isatty(),
+        bar=effort > 0 and len(planned.entries) == 1 and not quiet and sys.stderr.isatty(),
     )
-    passed_over = sum(path.suffix != ".rgc" for path in others)
-    ctx.exit(run_batch(planned, partial(encode_file, encoding=encoding), several.manner, passed_over=passed_over))
+    ctx.exit(run_batch(planned, partial(encode_file, encoding=encoding), several.manner))
 
 
 def _refuse_other_format(output: Path | None, suffixes: Callable[[], Collection[str]]) -> None:
@@ -197,7 +191,8 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     if encoding.verify:
         line += ", verified"
     with clock.lap("write"):
-        write_bytes(job.target, encoded)
+        if not several.write(job, encoded):
+            return skipped(job)
     facts["seconds"] = round(time.perf_counter() - start, 4)
     if several.manner.verbose:
         line += f", {clock.line(facts['seconds'])}"

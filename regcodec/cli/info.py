@@ -11,7 +11,8 @@ from zipfile import is_zipfile
 
 import click
 
-from regcodec.cli.streams import STANDARD, read_bytes
+from regcodec.cli.paths import INPUT
+from regcodec.cli.streams import STANDARD, printable, read_bytes
 from regcodec.errors import DamagedFileError, PackNotFoundError, UsageError, naming
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ CHUNK_NAMES = {"S": "symbols", "A": "alpha", "i": "ICC profile", "e": "Exif", "x
 
 
 @click.command()
-@click.argument("file")
+@click.argument("path", metavar="FILE", type=INPUT)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def info(file: str, as_json: bool) -> None:
+def info(path: Path, as_json: bool) -> None:
     """Describe FILE: an .rgc file (- for one on standard input), a pack, or the name of a pack at hand."""
-    path = Path(file)
     is_pack = path != STANDARD and not _is_rgc(path)
     facts = _found_pack_facts(path) if is_pack else _rgc_facts(path)
     if as_json:
@@ -223,8 +223,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(_plain(entry) for entry in value) or "none"
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 100_000 else str(value)
-
-
-def printable(line: str) -> str:
-    """Return a line of a pack's or a file's words without what a terminal would take for orders."""
-    return "".join(c if c.isprintable() else "?" for c in line)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from regcodec.cli.streams import let_messages_be_lost, let_output_be_lost
+from regcodec.cli.streams import let_messages_be_lost, let_output_be_lost, printable
 from regcodec.cli.version import show_version
 from regcodec.errors import RegcodecError
 
@@ -55,13 +55,14 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except RegcodecError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(printable(f"Error: {error}"), err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if isinstance(error, BrokenPipeError) and ctx.invoked_subcommand in ("info", "models"):
                 raise  # a reader of their lines has seen enough: click ends without a word
             let_output_be_lost()
-            click.echo(f"Error: {error.filename or 'input or output'}: {error.strerror or error}.", err=True)
+            where = error.filename or "input or output"
+            click.echo(printable(f"Error: {where}: {error.strerror or error}."), err=True)
             ctx.exit(RegcodecError.exit_code)
 
 

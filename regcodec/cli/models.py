@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from regcodec.cli.info import pack_facts, printable, training_runs, well_formed
+from regcodec.cli.info import pack_facts, training_runs, well_formed
+from regcodec.cli.streams import printable
 from regcodec.errors import RegcodecError
 
 
@@ -19,8 +20,8 @@ from regcodec.errors import RegcodecError
 def models(as_json: bool) -> None:
     """List the packs at hand with their cards; regcodec info NAME tells all of one.
 
-    Packs are looked for in $REGCODEC_MODELS (folders, separated as in PATH), in the installed package, and in models/
-    of a checkout. Of two with one name the first is taken: an older pack that is kept for its
+    Packs are looked for in $REGCODEC_MODELS (folders and packs, separated as in PATH), in the installed package, and in
+    models/ of a checkout. Of two with one name the first is taken: an older pack that is kept for its
     files wants a name of its own.
     """
     from regcodec.codec.library import DEFAULT, pack_folders, packs

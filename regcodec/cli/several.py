@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +9,15 @@ from typing import Any
 
 import click
 
-from regcodec.cli.batch import Manner, Success, threads_each
-from regcodec.cli.plan import Job, Places
-from regcodec.cli.streams import STANDARD, refuse_terminal
+from regcodec.cli.batch import Manner, threads_each
+from regcodec.cli.jobs import Job, Success
+from regcodec.cli.paths import FOLDER
+from regcodec.cli.plan import Places
+from regcodec.cli.streams import STANDARD, refuse_terminal, write_bytes
 from regcodec.cli.threads import limit_threads, max_pixels_option, threads_option
 from regcodec.config import STRIPPABLE
 from regcodec.errors import UsageError
-from regcodec.files import refuse_existing
-
-
-class _OutputFile(click.Path):
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if str(value).endswith(("/", os.sep)):
-            raise UsageError(f"{value}: -o names a file. Pass --out-dir for a directory.")
-        return super().convert(value, param, ctx)
-
-
-OUTPUT = _OutputFile(path_type=Path, allow_dash=True)
-"""The type of -o: one file, or - for standard output."""
+from regcodec.files import descriptor, refuse_existing
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
@@ -42,11 +32,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "-r",
         "--recursive",
         is_flag=True,
-        help="Take the files in directories, at any depth, by their suffix; hidden ones are not.",
+        help="Take the files in directories, at any depth, by their suffix, but for hidden ones; links to directories "
+        "are not followed.",
     ),
     click.option(
         "--out-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=FOLDER,
         help="Directory for the outputs, made where missing; directories keep their tree  [default: beside the inputs]",
     ),
     click.option(
@@ -125,13 +116,39 @@ class Several:
             if self.manner.as_json:
                 raise UsageError("--json and the output share standard output. Name a file with -o.")
             return None
-        if self.skip_existing and job.target.is_file():
-            return Success(job, line="exists, skipped", skipped=True)
+        if self._skips(job):
+            return skipped(job)
         if self.out_dir is not None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-        if job.target.is_file() and not self.force:
+        if _is_made(job) and not self._replaces(job):
             raise UsageError(
                 f"{job.target}: exists already. Pass --force to replace it, --skip-existing to leave it as it is."
             )
-        refuse_existing(job.target, force=self.force)
+        refuse_existing(job.target, force=self._replaces(job))
         return None
+
+    def write(self, job: Job, data: bytes) -> bool:
+        """Write the output; False for one that has appeared meanwhile and that --skip-existing leaves alone."""
+        try:
+            write_bytes(job.target, data, replace=self._replaces(job))
+        except UsageError:
+            if self._skips(job):
+                return False
+            raise
+        return True
+
+    def _replaces(self, job: Job) -> bool:
+        return self.force or job.begun
+
+    def _skips(self, job: Job) -> bool:
+        return self.skip_existing and not job.begun and _is_made(job)
+
+
+def _is_made(job: Job) -> bool:
+    """Tell whether an output is there; an open file (/dev/fd/3) is one to go on with."""
+    return job.target.is_file() and descriptor(job.target) is None
+
+
+def skipped(job: Job) -> Success:
+    """Return the outcome of a job whose output is there."""
+    return Success(job, line="exists, skipped", skipped=True)

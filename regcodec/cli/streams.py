@@ -28,10 +28,10 @@ def read_bytes(source: Path) -> bytes:
     return stream.read()
 
 
-def write_bytes(target: Path, data: bytes) -> None:
-    """Write a whole file, or to standard output."""
+def write_bytes(target: Path, data: bytes, *, replace: bool) -> None:
+    """Write a whole file, or to standard output; `UsageError` for one that exists, unless it may be replaced."""
     if target != STANDARD:
-        write_atomically(target, data)
+        write_atomically(target, data, replace=replace)
         return
     stream = _standard_output()
     try:
@@ -67,6 +67,11 @@ def _bytes_of(stream: TextIO | None, closed: str) -> BinaryIO:
     if stream is None:  # closed before the program began (>&-)
         raise UsageError(closed)
     return stream.buffer
+
+
+def printable(line: str) -> str:
+    """Return a line of a file's or a pack's words without what a terminal would take for orders."""
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 class _Messages(io.TextIOWrapper):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from regcodec.config import MOST_THREADS
+from regcodec.errors import UsageError
 
-INPUT = click.Path(path_type=Path, allow_dash=True, readable=False)
-"""The type of an input: one that cannot be read fails when its turn comes, and alone."""
 threads_option: Callable[[Any], Any] = click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), help="Threads for the networks  [default: all cores]"
 )
@@ -26,9 +24,16 @@ def _complete_packs(ctx: click.Context, parameter: click.Parameter, begun: str) 
     return names or [CompletionItem(begun, type="file")]
 
 
+def _named_pack(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    if name == "":
+        raise UsageError("--model '': an empty name is no pack. Is a variable not set?")
+    return name
+
+
 model_option: Callable[[Any], Any] = click.option(
     "--model",
     help="Pack, by file or by name (regcodec models lists them).",
+    callback=_named_pack,
     shell_complete=_complete_packs,
 )
 max_pixels_option: Callable[[Any], Any] = click.option(

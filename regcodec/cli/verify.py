@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
-from regcodec.cli.batch import Manner, Success, run_batch, threads_each
-from regcodec.cli.plan import Job, inputs_of
+from regcodec.cli.batch import Manner, run_batch, threads_each
+from regcodec.cli.jobs import Job, Success
+from regcodec.cli.paths import INPUT
+from regcodec.cli.plan import CODED, inputs_of
 from regcodec.cli.streams import read_bytes
-from regcodec.cli.threads import INPUT, limit_threads, max_pixels_option, model_option, threads_option
+from regcodec.cli.threads import limit_threads, max_pixels_option, model_option, threads_option
 from regcodec.errors import naming
 
 
@@ -27,7 +29,12 @@ class Checking:
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=INPUT)
 @model_option
-@click.option("-r", "--recursive", is_flag=True, help="Take the .rgc files in directories, at any depth.")
+@click.option(
+    "-r",
+    "--recursive",
+    is_flag=True,
+    help="Take the .rgc files in directories, at any depth; links to directories are not followed.",
+)
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes.")
 @threads_option
 @max_pixels_option
@@ -46,11 +53,11 @@ def verify(
     """Check .rgc files: container, checksums, and that symbols, transparency and metadata decode.
 
     FILE is a file, a directory with -r, or - for standard input. No picture is made. Of several files all are
-    checked; the exit code is 1 when one is not whole.
+    checked; the exit code is 1 when one is not whole, or when a directory has none.
     """
     each = threads_each(threads, jobs)
     limit_threads(each)
-    planned = inputs_of(files, recursive=recursive, wanted=lambda: (".rgc",))
+    planned = inputs_of(files, CODED, recursive=recursive)
     checking = Checking(model=model, threads=each, max_pixels=max_pixels)
     ctx.exit(run_batch(planned, partial(verify_file, checking=checking), Manner(processes=jobs, quiet=quiet)))
 

@@ -16,9 +16,17 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def pack_folders() -> list[Path]:
-    """Return the folders searched, first found first served."""
+    """Return the folders searched, first found first served, and among them the packs that $REGCODEC_MODELS names."""
     listed = [Path(p) for p in os.environ.get("REGCODEC_MODELS", "").split(os.pathsep) if p]
-    return [p for p in (*listed, _PACKAGE / "packs", _PACKAGE.parent / "models") if p.is_dir()]
+    return list(filter(_has_packs, (*listed, _PACKAGE / "packs", _PACKAGE.parent / "models")))
+
+
+def _has_packs(place: Path) -> bool:
+    """Return False for what is no folder and no pack, or may not be looked at: the packs elsewhere serve without it."""
+    try:
+        return place.is_dir() or (place.suffix == SUFFIX and place.is_file())
+    except OSError:
+        return False
 
 
 def packs() -> dict[str, Path]:
@@ -30,8 +38,9 @@ def packs() -> dict[str, Path]:
 
 
 def _files() -> Iterator[Path]:
-    for folder in pack_folders():
-        yield from filter(is_ordinary, sorted(folder.glob(f"*{SUFFIX}")))
+    for place in pack_folders():
+        found = [place] if place.is_file() else sorted(place.glob(f"*{SUFFIX}"))
+        yield from filter(is_ordinary, found)
 
 
 def find_pack(name_or_path: str | None) -> Path:

@@ -56,7 +56,7 @@ def read_picture(
             warnings.simplefilter("ignore")  # Pillow's remarks on size and on damaged metadata
             with _open_any_size(data) as image:
                 refuse_size(*image.size, max_pixels)
-                _refuse_frames(image)
+                refuse_frames(image)
                 _refuse_depth(bits_a_sample(image, data), image.mode, depth)
                 return picture_of(image, stripped=stripped, depth=8, max_pixels=max_pixels)
     except UnidentifiedImageError as error:
@@ -149,7 +149,8 @@ def _xmp(image: Image.Image) -> bytes | None:
     return (raw.encode() if isinstance(raw, str) else raw) or None
 
 
-def _refuse_frames(image: Image.Image) -> None:
+def refuse_frames(image: Image.Image) -> None:
+    """Raise `RegcodecError` for an image with several frames that are pictures of their own."""
     if getattr(image, "n_frames", 1) > 1 and image.format not in _ONE_PICTURE:
         raise RegcodecError("the image is animated or has several pages; save the one you want as its own file.")
 
@@ -158,4 +159,6 @@ def _refuse_depth(bits: int, mode: str, depth: int | None) -> None:
     if mode == "F":
         raise RegcodecError("the image has floating-point samples; convert it to 8 bits first.")
     if bits > 8 and depth != 8:
-        raise RegcodecError(f"the image has more than 8 bits a sample ({bits}). Pass --depth 8 to reduce it.")
+        raise RegcodecError(
+            f"the image has more than 8 bits a sample ({bits}). Reduce it first; encode does so with --depth 8."
+        )

@@ -21,6 +21,8 @@ from regcodec.codec.graphs import refuse_unsafe
 from regcodec.codec.pixels import Planes
 from regcodec.errors import DamagedFileError, NoGradientError, RegcodecError, naming
 
+_NO_MEMORY = ("bad allocation", "bad_alloc", "Failed to allocate")
+"""What onnxruntime's errors say when there is none."""
 Latent = npt.NDArray[np.float32]
 WHOLE = (slice(None), slice(None))
 
@@ -73,7 +75,7 @@ class Transforms:
         shapes = target.shape, (1, *y_hat.shape)
         try:
             x_hat, gradient = self._run(self._gradient, (y_hat[None], rate_bias, target, visible, signs), *shapes)
-        except DamagedFileError as error:
+        except RegcodecError as error:
             raise NoGradientError(str(error)) from error
         return x_hat, gradient[0]
 
@@ -96,7 +98,7 @@ class Transforms:
             names = [known.name for known in session.get_inputs()]
             results = session.run(None, dict(zip(names, given, strict=True)))
         except Exception as error:  # onnxruntime's errors have no common base but Exception
-            raise DamagedFileError(f"a transform of the pack does not fit its tables ({error}).") from error
+            raise _meant(error, f"a transform of the pack does not fit its tables ({error}).") from error
         found = tuple(np.shape(result) for result in results)
         if found != shapes:
             raise DamagedFileError(f"a transform of the pack gives {found} where its tables need {shapes}.")
@@ -138,4 +140,11 @@ class Transforms:
         try:
             return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common base but Exception
-            raise DamagedFileError(f"the pack's {name} cannot be loaded ({error}).") from error
+            raise _meant(error, f"the pack's {name} cannot be loaded ({error}).") from error
+
+
+def _meant(error: Exception, damage: str) -> RegcodecError:
+    """Return what an error of onnxruntime means: too little memory, or a pack with this damage."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        return RegcodecError("not enough memory.")
+    return DamagedFileError(damage)
