@@ -52,7 +52,7 @@ def _rows(results: Mapping[str, Any]) -> list[tuple[float, float, float]]:
 
 
 def _column(results: Mapping[str, Any], names: Sequence[str]) -> list[float]:
-    found = next((results[name] for name in names if results.get(name)), [])
+    found: Sequence[float] = next((results[name] for name in names if results.get(name)), ())
     return [float(value) for value in found]
 
 
