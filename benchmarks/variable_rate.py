@@ -119,7 +119,7 @@ def _points(pack: Path, images: Path) -> Iterator[dict[str, object]]:
 def _averages(points: list[dict], name: str) -> list[Average]:
     """Return the curve of a pack, or of all packs of one rate, for the plot."""
     curve = _curve([p for p in points if p["pack"].startswith(name) and (name == "fixed" or p["pack"] == name)])
-    unknown = {"images": 0, "ms_ssim": math.nan, "ms_ssim_db": math.nan, "parts": {}}
+    unknown = {"images": 0, "ms_ssim": math.nan, "ms_ssim_db": math.nan, "ms_ssim_bpp": math.nan, "parts": {}}
     times = {"encode_seconds": math.nan, "decode_seconds": math.nan}
     return [
         Average(codec=name, quality=place, bpp=bpp, psnr=decibels, **unknown, **times)

@@ -59,17 +59,21 @@ class Encoding:
     help="1 to 8, from small to good, in steps of 0.01; what a pack has: regcodec info PACK  "
     f"[default: {DEFAULT_QUALITY:g}]",
 )
-@click.option("--target-size", type=SIZE, help="The best file of at most so many bytes: 40000, 40KB, 1.5MB, 64KiB.")
+@click.option(
+    "--target-size",
+    type=SIZE,
+    help="The best file of at most so many bytes: 40000, 40KB, 1.5MB, 64KiB. Takes 2 to 4 times as long.",
+)
 @click.option("--target-bpp", type=float, help="The best file of at most so many bits per pixel.")
-@click.option("--target-psnr", type=float, help="The smallest file of at least so many dB.")
+@click.option("--target-psnr", type=float, help="The smallest file of at least so many dB. Takes 3 to 8 times as long.")
 @click.option(
     "--effort",
     type=click.IntRange(0, 9),
     default=0,
     show_default=True,
-    help="Time spent on a better file, which decodes as fast: 0 is one pass, 1 to 3 search by the gradient of the "
-    'pixels, 4 to 9 by more, which needs the extra "regcodec[train]". Of 0.4 megapixels 4 to 8 CPU seconds at 1 to 3, '
-    "some 10 to 25 at 4 to 6, minutes above.",
+    help="Spend more time for a smaller file, which decodes as fast. 0 is one pass, 1 to 3 a short search, 4 to 9 a "
+    'longer one, which needs the extra "regcodec[train]". Of 0.4 megapixels 4 to 8 CPU seconds at 1 to 3, some 10 to '
+    "25 at 4 to 6, minutes above.",
 )
 @model_option
 @click.option(
@@ -107,8 +111,8 @@ def encode(
     regcodec encode -r photos --out-dir small --jobs 4
     convert photo.tif png:- | regcodec encode - > photo.rgc
 
-    In a directory files with the suffixes of the formats that Pillow reads are taken (HEIC, JPEG XL and raw files are
-    not among them), the others counted. Transparency is kept exactly; ICC profile, Exif and XMP are kept unless
+    In a directory files with a suffix that Pillow reads are encoded (not HEIC, JPEG XL or raw files), the others only
+    counted. Transparency is kept exactly; ICC profile, Exif and XMP are kept unless
     stripped. An output named like another kind of picture (-o photo.jpg) is refused.
     """
     several = Several.of(**shared)

@@ -44,7 +44,7 @@ UNBROKEN = 10_000
     "--anchor",
     "anchors",
     multiple=True,
-    help="twin or vanilla (the other of NAME and NAME-vanilla: of NAME-vanilla, which the default is, the regularized "
+    help="twin, also called vanilla (the other pack of the pair NAME and NAME-vanilla: of the default the regularized "
     "one), a pack, jpeg, webp, avif, avif-slow, or a published curve (CompressAI's JSON); may be repeated.",
 )
 @click.option("--qualities", help="Qualities of the pack, comma-separated  [default: those it was trained for]")

@@ -25,15 +25,15 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "strip_names",
         type=click.Choice(("all", *STRIPPABLE)),
         multiple=True,
-        help="Leave out metadata; may be repeated. The picture looks the same: colours without their profile become "
-        "sRGB, pixels without their orientation are turned.",
+        help="Leave out metadata; may be repeated. The picture looks the same: without the profile colours are "
+        "converted to sRGB, without Exif pixels are turned upright.",
     ),
     click.option(
         "-r",
         "--recursive",
         is_flag=True,
-        help="Take the files in directories, at any depth, by their suffix, but for hidden ones; links to directories "
-        "are not followed.",
+        help="Search directories at any depth for files by suffix, but for hidden ones; links to directories are not "
+        "followed.",
     ),
     click.option(
         "--out-dir",

@@ -82,7 +82,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     is_eager=True,
     expose_value=False,
     callback=_read_stage,
-    help="TOML file of options by their names (steps = 1000); what is given here as well rules.",
+    help="TOML file of options by their names (steps = 1000); options given here override it.",
 )
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path, exists=True), help="Folder of images, any nesting."
@@ -168,7 +168,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="Start from the weights of a pack (file or name) or a checkpoint, and its network but for what is given.",
+    help="Start from the weights of a pack (file or name) or a checkpoint, and its network, options given here apart.",
 )
 @click.option("--steps", type=int, help="Optimizer steps." + _preset("steps"))
 @click.option("--batch", type=int, help="Images a step and process." + _preset("batch"))
