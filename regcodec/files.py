@@ -77,10 +77,13 @@ def atomic_path(path: Path, *, replace: bool = True, suffix: str | None = None) 
         old = target.stat() if replace and target.exists() else None
         temporary.touch(0o666 if old is None else 0o600, exist_ok=False)
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        if old is not None:
-            _hand_on(old, temporary)
+        written = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW)  # others may write to the folder
+        try:
+            os.fsync(written)
+            if old is not None:
+                _hand_on(old, written)
+        finally:
+            os.close(written)
         if replace:
             temporary.replace(target)
         else:
@@ -94,14 +97,18 @@ def atomic_path(path: Path, *, replace: bool = True, suffix: str | None = None) 
         raise
 
 
-def _hand_on(old: os.stat_result, path: Path) -> None:
-    """Give a file the owner, the group and the permissions of another."""
-    new = path.stat()
-    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-        with suppress(OSError):  # only root may give files away
-            os.chown(path, old.st_uid, old.st_gid)
+def _hand_on(old: os.stat_result, written: int) -> None:
+    """Give an open file the owner, the group and the permissions of another, each where the system allows it."""
+    new = os.fstat(written)
+    for changed, owner, group in (
+        (new.st_gid != old.st_gid, -1, old.st_gid),  # a group of one's own
+        (new.st_uid != old.st_uid, old.st_uid, -1),  # only root may give files away
+    ):
+        if changed:
+            with suppress(OSError):
+                os.fchown(written, owner, group)
     with suppress(PermissionError):  # file systems without permissions
-        path.chmod(stat.S_IMODE(old.st_mode))
+        os.fchmod(written, stat.S_IMODE(old.st_mode))
 
 
 def _name_anew(temporary: Path, path: Path) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 from regcodec import __version__
 from regcodec.bitstream.container import read_rgc
 from regcodec.cli.main import main
+from regcodec.cli.streams import printable
 from regcodec.codec.library import DEFAULT
 from regcodec.codec.model import Model
 from tests.conftest import GOLDEN, PACK
@@ -494,3 +495,9 @@ def test_packs_are_found_in_the_folders_of_the_environment(
     monkeypatch.setenv("REGCODEC_MODELS", f"{empty}:{full}")
     assert run("verify", coded).exit_code == 0
     assert run("info", "renamed").exit_code == 0
+
+
+def test_names_of_any_script_are_shown_and_orders_to_a_terminal_are_not() -> None:
+    name = "Screenshot 9.41\u202fAM \u3000\u65e5\u672c.png"
+    assert printable(name) == name
+    assert printable("a\n\x1b[31m\u202eb\u2028\udcff") == "a??[31m?b?\\xff"

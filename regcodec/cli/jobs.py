@@ -17,7 +17,7 @@ class Job:
     source: Path
     target: Path
     begun: bool = False
-    """Begun before, when there was no output: one that is there now is of that time, and may be replaced."""
+    """Handed out before, when there was no output, to a process that died: one that is there now is left alone."""
 
 
 @dataclass(frozen=True)

@@ -120,28 +120,25 @@ class Several:
             return skipped(job)
         if self.out_dir is not None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-        if _is_made(job) and not self._replaces(job):
+        if _is_made(job) and not self.force:
             raise UsageError(
                 f"{job.target}: exists already. Pass --force to replace it, --skip-existing to leave it as it is."
             )
-        refuse_existing(job.target, force=self._replaces(job))
+        refuse_existing(job.target, force=self.force)
         return None
 
     def write(self, job: Job, data: bytes) -> bool:
-        """Write the output; False for one that has appeared meanwhile and that --skip-existing leaves alone."""
+        """Write the output; False for one that has appeared meanwhile and is to be left alone."""
         try:
-            write_bytes(job.target, data, replace=self._replaces(job))
+            write_bytes(job.target, data, replace=self.force)
         except UsageError:
             if self._skips(job):
                 return False
             raise
         return True
 
-    def _replaces(self, job: Job) -> bool:
-        return self.force or job.begun
-
     def _skips(self, job: Job) -> bool:
-        return self.skip_existing and not job.begun and _is_made(job)
+        return not self.force and (self.skip_existing or job.begun) and _is_made(job)
 
 
 def _is_made(job: Job) -> bool:

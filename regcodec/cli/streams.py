@@ -11,11 +11,16 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
+from unicodedata import category
 
 from regcodec.errors import UsageError
 from regcodec.files import write_atomically
 
 STANDARD = Path("-")
+_ORDERS = frozenset({"Cc", "Zl", "Zp"})
+"""Categories of Unicode: controls, separators of lines and paragraphs."""
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They turn the order of what follows them."""
 
 
 def read_bytes(source: Path) -> bytes:
@@ -70,8 +75,15 @@ def _bytes_of(stream: TextIO | None, closed: str) -> BinaryIO:
 
 
 def printable(line: str) -> str:
-    """Return a line of a file's or a pack's words without what a terminal would take for orders."""
-    return "".join(c if c.isprintable() else "?" for c in line)
+    """Return a line of a file's or a pack's words without what a terminal would take for orders.
+
+    Spaces and joiners of any script stay, bytes that are no UTF-8 stand as \\xNN.
+    """
+    return "".join("?" if category(c) in _ORDERS or c in _DIRECTIONS else _readable(c) for c in line)
+
+
+def _readable(character: str) -> str:
+    return f"\\x{ord(character) & 0xFF:02x}" if category(character) == "Cs" else character
 
 
 class _Messages(io.TextIOWrapper):

@@ -44,7 +44,7 @@ RATE_OPTIONS = ("offsets", "hyper_step", "rate_bias")
 """Those of what a network learns for each rate."""
 LAST_STAGE = ("offsets", "hyper_step")
 """Those that --variable-rate means."""
-PLACES = ("config", "data", "run_dir", "output", "val", "variable_rate", "init", "device", "compiled", "cache", "force")
+PLACES = ("config", "data", "run_dir", "output", "val", "variable_rate", "init", "device", "cache", "force")
 """Parameters that are no settings of a run."""
 NETWORK = ("arch", "N", "M")
 """Fields of the presets' networks that --help names."""
@@ -212,13 +212,6 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     help="Steps, comma-separated and rising, whose weights are kept beside the checkpoint, to be exported.",
 )
 @device_option
-@click.option(
-    "--compile/--no-compile",
-    "compiled",
-    default=True,
-    show_default=True,
-    help="On CUDA have torch.compile make the step, which needs a C compiler and Python's headers.",
-)
 @cache_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing output pack.")
 def train(
@@ -231,7 +224,6 @@ def train(
     cache: Path | None,
     init: Path | None,
     variable_rate: bool,
-    compiled: bool,
     force: bool,
     **options: Any,
 ) -> None:
@@ -269,7 +261,7 @@ def train(
         refuse_existing(output, force=force)
     console = stderr_console()
     paths = RunPaths(run=run_dir, data=data, val=val, cache=cache or default_cache_dir(), init=init)
-    checkpoint = run_training(config, paths, device=device, console=console, compiled=compiled)
+    checkpoint = run_training(config, paths, device=device, console=console)
     if is_first_process():
         export_checkpoint(checkpoint, target, force=force or output is None, console=console)
 

@@ -62,22 +62,31 @@ def _pooled(left: deque[Job], work: Work, processes: int, most: int) -> Generato
                     flying[future] = replace(left.popleft(), begun=fresh)
             except BrokenProcessPool:  # the jobs in flight say so, too, if there are any
                 if not flying:
+                    _end_processes()
                     break
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 job = flying.pop(future)
                 try:
                     outcome = future.result()
                 except BrokenProcessPool:
+                    _end_processes()
                     lost.append(job)
                 else:
                     yield outcome
     except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
+        _end_processes()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
     return lost
+
+
+def _end_processes() -> None:
+    """End those of this process; of a broken pool one may live that was being started when another died."""
+    import multiprocessing
+
+    for child in multiprocessing.active_children():
+        child.terminate()
 
 
 def _submitted(pool: ProcessPoolExecutor, work: Work, job: Job) -> Future[Outcome]:

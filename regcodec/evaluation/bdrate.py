@@ -55,9 +55,8 @@ def bd_psnr(
 
 
 def common_range(anchor: Sequence[float], curve: Sequence[float]) -> tuple[float, float]:
-    """Return the range that two curves cover of one axis, from their values on it; what is not finite is left out."""
-    known = [[value for value in values if np.isfinite(value)] for values in (anchor, curve)]
-    return max(map(min, known)), min(map(max, known))
+    """Return the range that two curves cover of one axis, from their values on it."""
+    return max(min(anchor), min(curve)), min(max(anchor), max(curve))
 
 
 def pchip(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:

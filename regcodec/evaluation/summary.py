@@ -235,12 +235,11 @@ def _figure(
     figure: Callable[..., float], anchor: Sequence[Point | Average], curve: Sequence[Point | Average], axes: _Axes
 ) -> BdFigure:
     """Return the figure of two curves, of averages or of one image, or why there is none."""
-    anchor_rates, anchor_quality = zip(*map(axes, anchor), strict=True)
-    rates, quality = zip(*map(axes, curve), strict=True)
+    points = [list(map(axes, whose)) for whose in (anchor, curve)]
     try:
-        value = figure(anchor_rates, anchor_quality, rates, quality)
+        value = figure(*(column for whose in points for column in zip(*whose, strict=True)))
     except NoOverlapError as error:
         return BdFigure(averaged=None, lacking=error.short)
-    over = (anchor_rates, rates) if figure is bd_psnr else (anchor_quality, quality)
-    low, high = common_range(*over)
+    axis = 0 if figure is bd_psnr else 1
+    low, high = common_range(*([p[axis] for p in whose if all(map(math.isfinite, p))] for whose in points))
     return BdFigure(averaged=value, low=low, high=high)

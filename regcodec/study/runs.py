@@ -82,7 +82,10 @@ class Run:
 
     def difference(self, config: TrainConfig) -> str:
         """Return the settings that are not those of `config`, empty for none or where the folder has none."""
-        return "" if self.config is None else _differences(self.config, config)
+        try:
+            return "" if self.config is None else _differences(self.config, config)
+        except (RegcodecError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"its config.json cannot be read: {error}"
 
     def pack(self, variant: str, step: int) -> Path:
         """Return where the pack of the weights of a step is."""
@@ -111,7 +114,8 @@ def train_run(config: TrainConfig, folder: Path, places: Places, *, device: str,
             raise UsageError(f"{folder}: was trained with other settings ({different}). Choose another --out.")
         if state.get("init") != (None if places.init is None else origin_of(places.init)):
             raise UsageError(f"{folder}: began from other weights (--init). Choose another --out.")
-        now = {"folder": places.data.name, "digest": open_cache(places.data, places.cache, smallest=config.crop).digest}
+        images = open_cache(places.data, places.cache, smallest=config.crop, say=console.print)
+        now = {"folder": places.data.name, "digest": images.digest}
         if any(state["data"].get(name, value) != value for name, value in now.items()):
             raise UsageError(f"{folder}: was trained on other images (--data). Choose another --out.")
         regularized = config.regularizer.name != "none"

@@ -17,6 +17,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rich.console import Console
 
 from regcodec.config import TrainConfig
 from regcodec.errors import RegcodecError, UsageError
+from regcodec.files import write_atomically
 from regcodec.training.cache import ImageCache, open_cache
 from regcodec.training.checkpoint import NAME, digest, load_checkpoint, save_checkpoint, snapshot_name
 from regcodec.training.data import split, validation_crops
@@ -69,21 +71,22 @@ def train(
     console: Console | None = None,
     make_task: Callable[[LatentCodec, TrainConfig], Task] = Task,
     name: str = NAME,
-    compiled: bool = True,
 ) -> Path:
     """Train until `config.steps` and return the checkpoint's path.
 
-    `make_task` puts the loss around the network; a task of another kind has checkpoints of another `name`. `compiled`
-    matters on CUDA; raises `RegcodecError` where torch.compile cannot work.
+    `make_task` puts the loss around the network; a task of another kind has checkpoints of another `name`. Raises
+    `RegcodecError` where torch.compile, which makes the step on CUDA, cannot work.
     """
     processes = start_processes(device)
     try:
-        return _Run(config, paths, processes, console or Console(stderr=True), make_task, name, compiled).finish()
+        return _Run(config, paths, processes, console or Console(stderr=True), make_task, name).finish()
     except RuntimeError as error:
         if not is_of_compiler(error):
             raise
         reason = str(error).strip().splitlines()[0]
-        raise RegcodecError(f"torch.compile does not work here ({reason}). Give --no-compile.") from error
+        raise RegcodecError(
+            f"torch.compile does not work here ({reason}). Set TORCHDYNAMO_DISABLE=1 to train without it."
+        ) from error
     finally:
         processes.close()
 
@@ -97,7 +100,6 @@ class _Run:
         console: Console,
         make_task: Callable[[LatentCodec, TrainConfig], Task],
         name: str,
-        compiled: bool,
     ) -> None:
         self.checkpoint = paths.run / name
         resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
@@ -124,13 +126,12 @@ class _Run:
         network = network_of(config)
         self.step = 0
         if resumed is None:
-            if processes.first:
-                initialise(network, config, paths.init, self.crops)
+            processes.at_first(partial(initialise, network, config, paths.init, self.crops))
             self.init = None if paths.init is None else origin_of(paths.init)
         self.task = make_task(network, config).to(processes.device, memory_format=torch.channels_last)
         # from here the noise: another in each process, the same with and without a regularizer
         torch.manual_seed(config.seed + 1 + processes.rank)
-        self.stepped = processes.wrap(self.task, compiled=compiled)  # and gives the processes the first one's weights
+        self.stepped = processes.wrap(self.task)  # and gives the processes the first one's weights
         self.average = Average(self.task.network, config.ema)
         self.rates = {"codec": config.lr, "aux": config.lr_aux, "source": config.lr_source, "rates": config.lr_rates}
         self.groups = self.task.parameter_groups()
@@ -142,7 +143,8 @@ class _Run:
         config, first = self.config, self.processes.first
         self.paths.run.mkdir(parents=True, exist_ok=True)
         if first:
-            (self.paths.run / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+            text = json.dumps(config.to_dict(), indent=1) + "\n"
+            write_atomically(self.paths.run / "config.json", text.encode())
         journal = Journal(
             self.paths.run / "metrics.jsonl", self.console, start=self.step, steps=config.steps, first=first
         )

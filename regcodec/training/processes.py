@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from regcodec.config import TrainConfig
-from regcodec.errors import UsageError
+from regcodec.errors import RegcodecError, UsageError
 from regcodec.exact.share import cores
 from regcodec.training.cache import ImageCache
 from regcodec.training.data import Crops
@@ -43,10 +43,10 @@ class Processes:
         threads = min(MOST_THREADS, max(1, cores() // local)) if cuda else 1
         return Crops(images, config, rank=self.rank, world=self.world, threads=threads, pinned=cuda)
 
-    def wrap(self, task: nn.Module, *, compiled: bool = True) -> nn.Module:
+    def wrap(self, task: nn.Module) -> nn.Module:
         """Return `task` ready to step: compiled on CUDA, gradients averaged over the processes."""
         stepped = task
-        if compiled and self.device.type == "cuda":
+        if self.device.type == "cuda":
             stepped = compile_step(stepped)
         if self.world > 1:
             devices = [self.device.index] if self.device.type == "cuda" else None
@@ -81,6 +81,17 @@ class Processes:
         yield
         if self.world > 1 and self.first:
             dist.barrier()
+
+    def at_first(self, work: Callable[[], None]) -> None:
+        """Do `work` in the first process alone; what it raises, all do."""
+        failure: RegcodecError | None = None
+        if self.first:
+            try:
+                work()
+            except RegcodecError as error:
+                failure = error
+        if self.any(failure is not None):
+            raise failure or RegcodecError("the first process could not begin.")
 
     def random_state(self) -> list[Tensor]:
         """Return the state of torch's generators in this process."""

@@ -74,13 +74,6 @@ def test_the_plot_of_a_report_in_the_folder_is_no_image_of_it(tmp_path: Path) ->
     assert open_folder(tmp_path).paths == (tmp_path / "a.png", tmp_path / "rd.png")
 
 
-def test_a_folder_named_like_a_known_set_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("game").mkdir()
-    Path("game/a.png").write_bytes(b"")
-    assert len(open_folder(Path("game/")).paths) == 1
-
-
 def test_a_folder_below_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(tmp_path / "photos" / "a.png", 0)
     write_image(tmp_path / "photos" / "locked" / "b.png", 0)

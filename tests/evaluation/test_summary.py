@@ -67,6 +67,14 @@ def test_a_figure_has_the_range_that_both_curves_cover() -> None:
     assert (comparison.bd_psnr.low, comparison.bd_psnr.high) == (pytest.approx(0.1), pytest.approx(0.8))
 
 
+def test_the_range_leaves_out_a_point_that_is_lossless() -> None:
+    own = curve("a", 1)
+    own[-1] = replace(own[-1], psnr=math.inf)
+    comparison = compare(own, curve("a", 1, "anchor"))
+    assert (comparison.bd_rate_psnr.low, comparison.bd_rate_psnr.high) == (28, 34)
+    assert (comparison.bd_psnr.low, comparison.bd_psnr.high) == (pytest.approx(0.1), pytest.approx(0.4))
+
+
 def test_a_lossless_image_is_told_as_one() -> None:
     perfect = [replace(p, psnr=math.inf) for p in curve("white", 1)]
     anchor = curve("a", 1, "anchor") + [replace(p, codec="anchor") for p in perfect]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from regcodec.errors import UsageError
-from regcodec.study.runs import Places, train_run
+from regcodec.study.runs import Places, Run, train_run
 from regcodec.training import loop
 from tests.study.conftest import CONFIG, NETWORKS
 
@@ -19,8 +20,17 @@ def test_a_finished_run_of_other_images_is_refused(photos: Path, held: Path, tmp
     places = Places(out=tmp_path, data=photos, val=None, cache=photos.parent / "cache")
     silent = Console(quiet=True)
     assert train_run(config, tmp_path / "run", places, device="cpu", console=silent)
-    with pytest.raises(UsageError, match=r"was trained on other images \(--data\)\. Choose another --out"):
-        train_run(config, tmp_path / "run", replace(places, data=held), device="cpu", console=silent)
+    fewer = tmp_path / "elsewhere" / photos.name
+    shutil.copytree(photos, fewer)
+    next(fewer.glob("*.*")).unlink()
+    for other in (held, fewer):
+        with pytest.raises(UsageError, match=r"was trained on other images \(--data\)\. Choose another --out"):
+            train_run(config, tmp_path / "run", replace(places, data=other), device="cpu", console=silent)
+
+
+def test_settings_that_cannot_be_read_are_a_difference(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    assert Run(tmp_path).difference(CONFIG).startswith("its config.json cannot be read")
 
 
 def test_a_run_that_left_its_precision_to_the_hardware_is_done_on_other_hardware_too(

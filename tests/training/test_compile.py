@@ -61,5 +61,5 @@ def test_a_compiler_that_does_not_work_is_one_sentence(
         raise BackendCompilerFailed("inductor", OSError("no C compiler"), None)
 
     monkeypatch.setattr(loop._Run, "_advance", fails)
-    with pytest.raises(RegcodecError, match=r"torch\.compile does not work here .*Give --no-compile"):
+    with pytest.raises(RegcodecError, match=r"torch\.compile does not work here .*Set TORCHDYNAMO_DISABLE=1"):
         train(TINY, replace(paths, run=tmp_path / "run"), device="cpu", console=silent)

@@ -266,6 +266,16 @@ def test_a_process_killed_without_warning_goes_on_to_the_same_bits(paths: RunPat
     assert steps == sorted(set(steps))
 
 
+def test_what_the_first_process_cannot_begin_with_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise UsageError("--init: is another network.")
+
+    monkeypatch.setattr(Processes, "any", lambda *_: True)
+    for rank, said in enumerate(("another network", "the first process could not begin")):
+        with pytest.raises(RegcodecError, match=said):
+            Processes(rank, 2, torch.device("cpu")).at_first(refuse)
+
+
 @pytest.mark.slow
 def test_two_processes_over_gloo_train_like_one_with_twice_the_batch(paths: RunPaths, tmp_path: Path) -> None:
     """Equal data; the noise differs by process, so the first steps agree in direction, not to the bit."""

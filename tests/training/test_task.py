@@ -1,10 +1,12 @@
 import pytest
 import torch
+from compressai.entropy_models import EntropyBottleneck
 from torch import Tensor, nn
 
 from regcodec.config import RegularizerConfig, TrainConfig
 from regcodec.errors import UsageError
 from regcodec.training.networks.estimate import Estimate
+from regcodec.training.networks.latents import _whole_steps
 from regcodec.training.task import Task
 
 LAMBDAS = (0.01, 0.05)
@@ -57,3 +59,18 @@ def test_factors_that_make_no_sense_are_refused(factor: float) -> None:
 def test_a_task_does_not_guess_its_precision() -> None:
     with pytest.raises(ValueError, match="bf16 or fp32"):
         Task(_Level(), TrainConfig(lambdas=LAMBDAS))
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_z_and_its_likelihood_are_those_of_compressais_own_forward(noise: bool) -> None:
+    torch.manual_seed(0)
+    bottleneck = EntropyBottleneck(5)
+    z = torch.randn(3, 5, 4, 2).contiguous(memory_format=torch.channels_last)
+    found = []
+    for forward in (
+        lambda: bottleneck(z, training=noise),
+        lambda: _whole_steps(bottleneck, z, noise=noise),
+    ):
+        torch.manual_seed(1)
+        found.append(forward())
+    assert all(map(torch.equal, *found))

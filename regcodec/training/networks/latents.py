@@ -140,7 +140,8 @@ class LatentCodec(CompressionModel):
         """Return sign(q) * offset of symbols [B, M, ...] coded with `scales`: what decoding takes from them."""
         if not self.config.offsets:
             return torch.zeros_like(symbols)
-        return symbols.sign() * self.offset_bins()[quality.view(-1, 1, 1, 1), offset_bin(scales.detach())]
+        rates = quality.view(-1, *[1] * (symbols.dim() - 1))
+        return symbols.sign() * self.offset_bins()[rates, offset_bin(scales.detach())]
 
     def offset_bins(self) -> Tensor:
         """Return the offsets, [Q, bins], not below zero."""
@@ -154,7 +155,7 @@ def _whole_steps(bottleneck: EntropyBottleneck, z: Tensor, *, noise: bool) -> tu
     That one reads the order of axes from a tensor, which on CUDA waits for the device and which no compiler can follow.
     """
     batch, channels, height, width = z.shape
-    rows = z.transpose(0, 1).reshape(channels, 1, -1)
+    rows = z.transpose(0, 1).contiguous().view(channels, 1, -1)
     rows = bottleneck.quantize(rows, "noise" if noise else "dequantize", bottleneck._get_medians())
     likelihood, _, _ = bottleneck._likelihood(rows)
     likelihood = bottleneck.likelihood_lower_bound(likelihood)
