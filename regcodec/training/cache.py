@@ -1,4 +1,4 @@
-"""A folder of images, decoded once into one memory-mapped file, so that the loader never limits the step.
+"""A folder of images, decoded once into one memory-mapped file, so that every crop is a read.
 
     KEY.pixels   every image's RGB bytes, one after another
     KEY.json     for each image: path, offset, height, width
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ SUFFIXES = frozenset(
         ".webp",
     )
 )
+
+
+SAY_EVERY = 100  # images
 
 
 def default_cache_dir() -> Path:
@@ -110,6 +114,16 @@ def open_cache(
     )
 
 
+def _refuse_full(cache_dir: Path, more: int) -> None:
+    """Raise `RegcodecError` where `more` bytes, as images of the same sizes will take, do not fit."""
+    free = shutil.disk_usage(cache_dir).free
+    if more > free:
+        raise RegcodecError(
+            f"{cache_dir}: the decoded images will take some {more / 1e9:.0f} GB more, {free / 1e9:.0f} GB are free. "
+            "Name another folder with --cache."
+        )
+
+
 def _decode_all(
     folder: Path, paths: list[Path], pixels_path: Path, index_path: Path, say: Callable[[str], None]
 ) -> None:
@@ -130,8 +144,9 @@ def _decode_all(
                 {"path": path.relative_to(folder).as_posix(), "offset": offset, "height": height, "width": width}
             )
             offset += pixels.nbytes
-            if number % 100 == 99:
+            if number % SAY_EVERY == SAY_EVERY - 1:
                 say(f"decoded {number + 1} of {len(paths)} images")
+                _refuse_full(pixels_path.parent, offset * (len(paths) - number - 1) // (number + 1))
         if not rows:
             raise RegcodecError(f"{folder}: no image could be read.")
     with atomic_path(index_path) as temporary:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import torch
 from PIL import Image
 
 from regcodec.errors import RegcodecError, UsageError
-from regcodec.training import data
+from regcodec.training import cache, data
 from regcodec.training.cache import list_images, open_cache
 from regcodec.training.data import Crops, random_crop, split, validation_crops
 from tests.images import render
@@ -93,6 +95,16 @@ def test_a_file_that_is_no_image_is_left_out_and_named(tmp_path: Path) -> None:
     said: list[str] = []
     assert len(open_cache(tmp_path, tmp_path / "cache", smallest=64, say=said.append)) == 1
     assert any("bad.png: left out" in line for line in said)
+
+
+def test_images_that_will_not_fit_are_refused_before_the_disk_is_full(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SAY_EVERY", 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(RegcodecError, match=r"GB are free\. Name another folder with --cache"):
+        open_cache(photos, tmp_path, smallest=64)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_below_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
