@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
@@ -24,6 +25,22 @@ from regcodec.config import TrainConfig
 from regcodec.training.cache import ImageCache
 
 PREFETCH = 8  # batches
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A crop as it is drawn: a square of an image, reduced (Lanczos), flipped and transposed, in this order."""
+
+    image: int
+    quality: int
+    """Index into the configuration's lambdas."""
+    side: int
+    """Pixels, and so are the next two."""
+    top: int
+    left: int
+    upside_down: bool
+    mirrored: bool
+    transposed: bool
 
 
 class Crops:
@@ -47,13 +64,17 @@ class Crops:
         self.threads = threads
         self.pinned = pinned
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the crops and qualities of `step`."""
+    def cuts(self, step: int) -> list[Cut]:
+        """Return what the crops of `step` are."""
         size = self.config.batch
         first = (step * self.world + self.rank) * size
-        drawn = [self._draw(position) for position in range(first, first + size)]
-        x = torch.from_numpy(np.stack([crop for crop, _ in drawn]))
-        quality = torch.tensor([quality for _, quality in drawn])
+        return [self._draw(position) for position in range(first, first + size)]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the crops and qualities of `step`."""
+        cuts = self.cuts(step)
+        x = torch.from_numpy(np.stack([cut_out(self.images[cut.image], cut, self.config.crop) for cut in cuts]))
+        quality = torch.tensor([cut.quality for cut in cuts])
         return (x.pin_memory(), quality.pin_memory()) if self.pinned else (x, quality)
 
     def batches(self, start: int, stop: int) -> Generator[tuple[Tensor, Tensor], None, None]:
@@ -69,12 +90,19 @@ class Crops:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _draw(self, position: int) -> tuple[np.ndarray, int]:
-        epoch, place = divmod(position, len(self.images))
-        order = _order(self.config.seed, epoch, len(self.images))
-        draw = np.random.default_rng((self.config.seed, 2, position))
-        quality = int(draw.integers(len(self.config.lambdas)))
-        return random_crop(self.images[order[place]], self.config, draw), quality
+    def _draw(self, position: int) -> Cut:
+        config, images = self.config, self.images
+        epoch, place = divmod(position, len(images))
+        image = int(_order(config.seed, epoch, len(images))[place])
+        draw = np.random.default_rng((config.seed, 2, position))
+        quality = int(draw.integers(len(config.lambdas)))
+        height, width = images.shapes[image]
+        largest = min(config.downscale, min(height, width) / config.crop)
+        reduction = float(draw.uniform(min(config.downscale_from, largest), largest))
+        side = max(config.crop, int(config.crop * reduction))
+        top, left = (int(draw.integers(whole - side + 1)) for whole in (height, width))
+        upside_down, mirrored, transposed = (bool(draw.integers(2)) for _ in range(3))
+        return Cut(image, quality, side, top, left, upside_down, mirrored, transposed)
 
 
 @lru_cache(maxsize=4)
@@ -82,23 +110,16 @@ def _order(seed: int, epoch: int, images: int) -> np.ndarray:
     return np.random.default_rng((seed, 1, epoch)).permutation(images)
 
 
-def random_crop(image: np.ndarray, config: TrainConfig, draw: np.random.Generator) -> np.ndarray:
-    """Return uint8 [3, crop, crop]: a random reduction, place, flip and transposition of `image` [H, W, 3]."""
-    height, width = image.shape[:2]
-    largest = min(config.downscale, min(height, width) / config.crop)
-    reduction = float(draw.uniform(min(config.downscale_from, largest), largest))
-    side = max(config.crop, int(config.crop * reduction))
-    top = int(draw.integers(height - side + 1))
-    left = int(draw.integers(width - side + 1))
-    crop = image[top : top + side, left : left + side]
-    if side != config.crop:
-        crop = np.asarray(
-            Image.fromarray(np.ascontiguousarray(crop)).resize((config.crop, config.crop), Image.Resampling.LANCZOS)
-        )
-    for axis in (0, 1):
-        if draw.integers(2):
+def cut_out(image: np.ndarray, cut: Cut, size: int) -> np.ndarray:
+    """Return the crop, uint8 [3, size, size], of `image` [H, W, 3]."""
+    crop = image[cut.top : cut.top + cut.side, cut.left : cut.left + cut.side]
+    if cut.side != size:
+        whole = Image.fromarray(np.ascontiguousarray(crop))
+        crop = np.asarray(whole.resize((size, size), Image.Resampling.LANCZOS))
+    for axis, flipped in enumerate((cut.upside_down, cut.mirrored)):
+        if flipped:
             crop = np.flip(crop, axis)
-    if draw.integers(2):
+    if cut.transposed:
         crop = crop.transpose(1, 0, 2)
     return np.ascontiguousarray(crop.transpose(2, 0, 1))
 

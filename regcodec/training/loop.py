@@ -153,7 +153,7 @@ class _Run:
                 journal.say(f"going on from step {self.step} of {self.checkpoint}")
             else:
                 journal.record("start", 0, **self._beginning())
-            batches = self.crops.batches(self.step, config.steps)
+            batches = self.processes.batches(self.crops, self.step, config.steps)
             for x, quality in batches:
                 losses = self._advance(x, quality)
                 if self.step % LOG_EVERY == 0 or self.step == config.steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +20,10 @@ from regcodec.errors import RegcodecError, UsageError
 from regcodec.exact.share import cores
 from regcodec.training.cache import ImageCache
 from regcodec.training.data import Crops
+from regcodec.training.resident import ResidentCrops
 
 Item = TypeVar("Item")
+RESIDENT = 4  # times the images' bytes must be free on a GPU that is to hold them
 MOST_THREADS = 8  # that prepare crops for one GPU
 
 
@@ -42,6 +44,12 @@ class Processes:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         threads = min(MOST_THREADS, max(1, cores() // local)) if cuda else 1
         return Crops(images, config, rank=self.rank, world=self.world, threads=threads, pinned=cuda)
+
+    def batches(self, crops: Crops, start: int, stop: int) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Yield the batches of steps, made on the GPU where its memory can spare what the images take."""
+        if self.device.type == "cuda" and RESIDENT * crops.images.pixels.nbytes <= torch.cuda.mem_get_info()[0]:
+            return ResidentCrops(crops, self.device).batches(start, stop)
+        return crops.batches(start, stop)
 
     def wrap(self, task: nn.Module) -> nn.Module:
         """Return `task` ready to step: compiled on CUDA, gradients averaged over the processes."""

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from regcodec.errors import RegcodecError, UsageError
-from regcodec.training import cache, data
+from regcodec.training import cache, resident
 from regcodec.training.cache import list_images, open_cache
-from regcodec.training.data import Crops, random_crop, split, validation_crops
+from regcodec.training.data import Crops, split, validation_crops
 from tests.images import render
 from tests.training.conftest import TINY
 
@@ -40,19 +40,10 @@ def test_two_processes_share_the_batch_of_one_with_twice_the_size(images) -> Non
     assert torch.equal(torch.cat(halves), whole)
 
 
-def test_every_image_comes_once_an_epoch(images, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-
-    def noted(image: np.ndarray, *_: object) -> np.ndarray:
-        seen.append(image.ctypes.data)
-        return np.zeros((3, 64, 64), np.uint8)
-
-    monkeypatch.setattr(data, "random_crop", noted)
+def test_every_image_comes_once_an_epoch(images) -> None:
     crops = Crops(images, replace(TINY, batch=5))
-    for step in range(4):
-        crops.batch(step)
-    assert set(seen[:10]) == set(seen[10:])
-    assert len(set(seen)) == 10
+    for first in (0, 2):
+        assert sorted(cut.image for step in (first, first + 1) for cut in crops.cuts(step)) == list(range(10))
 
 
 def test_several_threads_give_the_batches_of_one(images) -> None:
@@ -69,10 +60,25 @@ def test_validation_has_the_first_crops_that_there_are(images) -> None:
 
 
 def test_a_crop_without_reduction_is_a_piece_of_the_image(images) -> None:
-    crop = random_crop(images[0], replace(TINY, downscale=1.0), np.random.default_rng(0))
-    values = {tuple(v) for v in images[0].reshape(-1, 3)}
+    crops = Crops(images, replace(TINY, batch=1, downscale=1.0))
+    (crop,), (cut,) = crops.batch(0)[0].numpy(), crops.cuts(0)
+    values = {tuple(v) for v in images[cut.image].reshape(-1, 3)}
     assert crop.shape == (3, 64, 64)
     assert {tuple(v) for v in crop.reshape(3, -1).T} <= values
+
+
+def test_crops_made_on_a_device_are_those_of_the_loader_up_to_a_level_of_rounding(images, monkeypatch) -> None:
+    monkeypatch.setattr(resident, "CHUNK", 10_000)
+    crops = Crops(images.subset([7, 2, 5, 4]), replace(TINY, downscale=2.0, batch=8))
+    on_device = resident.ResidentCrops(crops, torch.device("cpu"))
+    for step, (x, quality) in enumerate(on_device.batches(0, 3)):
+        wanted, qualities = crops.batch(step)
+        assert torch.equal(quality, qualities)
+        errors = (x.int() - wanted.int()).abs()
+        assert errors.max() <= 1
+        assert errors.float().mean() < 0.1
+        for cut, crop, same in zip(crops.cuts(step), x, wanted, strict=True):
+            assert cut.side > TINY.crop or torch.equal(crop, same)
 
 
 def test_validation_images_are_not_trained_on(images) -> None:
