@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from regcodec.cli.batch import threads_each
 from regcodec.cli.threads import limit_threads, model_option, threads_option
+from regcodec.cli.workers import process_pool
 from regcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +64,14 @@ UNBROKEN = 10_000
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory for points.jsonl, summary.csv, bd.csv, report.md, plots; one below it for each of several.",
 )
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes; they share the cores, and times are those of images measured side by side.",
+)
 @threads_option
 @click.option("-f", "--force", is_flag=True, help="Replace an existing report.")
 def eval_command(
@@ -71,6 +82,7 @@ def eval_command(
     qualities: str | None,
     repeats: int,
     output: Path | None,
+    jobs: int,
     threads: int | None,
     force: bool,
 ) -> None:
@@ -83,12 +95,12 @@ def eval_command(
 
     The tables go to stdout, progress to stderr. docs/conditions.md has the measuring rules.
     """
+    threads = threads_each(threads, jobs)
     limit_threads(threads)
     from rich.console import Console
 
     from regcodec.cli.console import stderr_console
     from regcodec.codec.library import find_pack
-    from regcodec.codec.model import Model
     from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
     from regcodec.evaluation.published import SUFFIX, read_published
@@ -105,7 +117,7 @@ def eval_command(
     from regcodec.files import refuse_existing
 
     path = find_pack(model)
-    own = PackCodec(Model.open(path, threads=threads))
+    own = PackCodec(path, threads)
     others = [_anchor(name, path, threads) for name in anchors if not name.endswith(SUFFIX)]
     published = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
     names = [own.name, *(codec.name for codec in others), *(curve[0].codec for curve in published)]
@@ -136,16 +148,15 @@ def eval_command(
     stdout = Console(highlight=False, markup=False, emoji=False, width=width)  # names are names, whatever they hold
     written, rows = [], []
     for place, image_set in enumerate(sets):
-        points = _measure(
-            [(own, ladder), *((codec, codec.qualities) for codec in others)], image_set, repeats, stderr_console()
-        )
+        ladders = [(own, ladder), *((codec, codec.qualities) for codec in others)]
+        points = _measure(ladders, image_set, repeats, jobs, stderr_console())
         curves = [*(average(codec_points) for codec_points in points), *published]
         comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
         comparisons += [compare_published(points[0], curve) for curve in published]
         rows += set_figures(image_set.name, curves[0], comparisons)
         conditions = (
             f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {_threads(threads)}, "
-            f"median of {repeats}; pack {own.model.pack.id}"
+            f"{f'{jobs} processes, ' if jobs > 1 else ''}median of {repeats}; pack {own.model.pack.id}"
         )
         title = f"{own.name} on {image_set.name}"
         print_report(stdout, curves, comparisons, title=title, conditions=conditions)
@@ -190,16 +201,15 @@ def _report_folders(output: Path | None, names: list[str]) -> list[Path]:
 
 def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
     from regcodec.codec.library import find_pack, find_twin
-    from regcodec.codec.model import Model
     from regcodec.evaluation.codecs import PILLOW_CODECS, PackCodec
 
     if name in PILLOW_CODECS:
         return PILLOW_CODECS[name].with_threads(threads)
-    return PackCodec(Model.open(find_twin(own) if name in ("twin", "vanilla") else find_pack(name), threads=threads))
+    return PackCodec(find_twin(own) if name in ("twin", "vanilla") else find_pack(name), threads)
 
 
 def _measure(
-    codecs: list[tuple[ImageCodec, tuple[float, ...]]], image_set: ImageSet, repeats: int, console: Console
+    codecs: list[tuple[ImageCodec, tuple[float, ...]]], image_set: ImageSet, repeats: int, jobs: int, console: Console
 ) -> list[list[Point]]:
     import tempfile
 
@@ -211,13 +221,14 @@ def _measure(
     results = []
     with (
         tempfile.TemporaryDirectory(prefix="regcodec-eval-") as work,
+        process_pool(jobs) if jobs > 1 else nullcontext() as pool,
         Progress(console=console, disable=not console.is_terminal) as progress,
     ):
         for codec, ladder in codecs:
             bar = progress.add_task(escape(codec.name), total=len(image_set.paths) * len(ladder))
             advance = partial(_advance, progress, bar)
             results.append(
-                sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats, on_point=advance),
+                sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats, on_point=advance, pool=pool),
             )
     return results
 

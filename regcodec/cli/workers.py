@@ -1,7 +1,7 @@
 """Doing jobs: one after another or in several processes, each to an outcome, whatever happens to the others.
 
 A process that dies (killed, or out of memory) takes along all that was in flight. That is done again, each job alone,
-so that only one that ends a process by itself is given up; then the others go on. Used by `batch`.
+so that only one that ends a process by itself is given up; then the others go on. Used by `batch`; `eval` has the pool.
 """
 
 from __future__ import annotations
@@ -45,15 +45,12 @@ def _pooled(left: deque[Job], work: Work, processes: int, most: int) -> Generato
 
     Returns the jobs in flight then.
     """
-    import multiprocessing
-    from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+    from concurrent.futures import FIRST_COMPLETED, wait
     from concurrent.futures.process import BrokenProcessPool
 
-    context = multiprocessing.get_context("spawn")  # a fork would copy the networks' threads in mid-air
-    pool = ProcessPoolExecutor(min(processes, len(left)), context, _begin_worker)
     flying: dict[Future[Outcome], Job] = {}
     lost: deque[Job] = deque()
-    try:
+    with process_pool(min(processes, len(left))) as pool:
         while flying or (left and not lost):
             try:
                 while left and len(flying) < most and not lost:
@@ -73,12 +70,25 @@ def _pooled(left: deque[Job], work: Work, processes: int, most: int) -> Generato
                     lost.append(job)
                 else:
                     yield outcome
+    return lost
+
+
+@contextmanager
+def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield processes that end with this one, at its word or where an error leaves the block."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = multiprocessing.get_context("spawn")  # a fork would copy the networks' threads in mid-air
+    pool = ProcessPoolExecutor(processes, context, _begin_worker)
+    try:
+        with _main_left_alone():
+            yield pool
     except BaseException:
         _end_processes()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-    return lost
 
 
 def _end_processes() -> None:
@@ -94,8 +104,7 @@ def _submitted(pool: ProcessPoolExecutor, work: Work, job: Job) -> Future[Outcom
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        with _main_left_alone():
-            return pool.submit(_attempt_in_worker, work, job)
+        return pool.submit(_attempt_in_worker, work, job)
     except BrokenProcessPool:
         raise
     except (OSError, RuntimeError) as error:  # no process, or no thread to look after them

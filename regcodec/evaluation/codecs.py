@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -126,10 +128,22 @@ PILLOW_CODECS: dict[str, PillowCodec] = {
 
 @dataclass(frozen=True)
 class PackCodec:
-    """A pack through the same encoder and decoder as `regcodec encode` and `decode`."""
+    """A pack through the encoder and decoder of `regcodec encode` and `decode`; each process opens it for itself."""
 
-    model: Model
+    path: Path
+    threads: int | None = None
+    """Of its networks; None is all cores."""
     suffix: str = ".rgc"
+
+    @cached_property
+    def model(self) -> Model:
+        """The pack made ready."""
+        from regcodec.codec.opened import model_for_encoding
+
+        return model_for_encoding(str(self.path), self.threads)
+
+    def __reduce__(self) -> tuple[type[PackCodec], tuple[Path, int | None, str]]:
+        return PackCodec, (self.path, self.threads, self.suffix)
 
     @property
     def name(self) -> str:

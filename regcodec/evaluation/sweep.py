@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -57,25 +58,56 @@ def sweep(
     *,
     work_dir: Path,
     repeats: int = 1,
-    on_point: Callable[[Point], None] | None = None,
+    on_point: Callable[[Point], None] = lambda _: None,
+    pool: Executor | None = None,
 ) -> list[Point]:
     """Measure `codec` on every image (outer) at every quality (inner); the files stay in `work_dir`/NAME.
 
-    `on_point` is called after each measurement, for progress. Raises `RegcodecError` when an image cannot be read,
-    or when a codec gives back another size than it was given.
+    `on_point` is called after each measurement, for progress; with processes (`pool`), which share the images, after
+    each image. Raises `RegcodecError` when an image cannot be read, when a codec gives back another size than it was
+    given, or when a process dies.
     """
     folder = work_dir / codec.name
     folder.mkdir(parents=True, exist_ok=True)
-    points = []
-    for index, path in enumerate(image_set.paths):
-        pixels = load_pixels(path)
-        for quality in qualities:
-            file = folder / f"{index:04d}-q{quality:g}{codec.suffix}"
-            point = _measure(codec, image_set.label(path), pixels, quality, file, repeats)
-            points.append(point)
-            if on_point is not None:
-                on_point(point)
-    return points
+    images = [
+        _Image(codec, path, image_set.label(path), folder / f"{index:04d}", tuple(qualities), repeats)
+        for index, path in enumerate(image_set.paths)
+    ]
+    if pool is None:
+        return [point for image in images for point in image.points(on_point)]
+    futures = {pool.submit(image.points): place for place, image in enumerate(images)}
+    found: list[list[Point]] = [[] for _ in images]
+    for future in as_completed(futures):
+        try:
+            points = future.result()
+        except BrokenExecutor as error:
+            raise RegcodecError("a process died; there may be too little memory. Try fewer --jobs.") from error
+        found[futures[future]] = points
+        for point in points:
+            on_point(point)
+    return [point for points in found for point in points]
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image to measure, as it is sent to a process."""
+
+    codec: ImageCodec
+    path: Path
+    label: str
+    file: Path
+    """Of which the files made are named, with their qualities."""
+    qualities: tuple[float, ...]
+    repeats: int
+
+    def points(self, on_point: Callable[[Point], None] = lambda _: None) -> list[Point]:
+        pixels = load_pixels(self.path)
+        found = []
+        for quality in self.qualities:
+            file = self.file.with_name(f"{self.file.name}-q{quality:g}{self.codec.suffix}")
+            found.append(_measure(self.codec, self.label, pixels, quality, file, self.repeats))
+            on_point(found[-1])
+        return found
 
 
 def refuse_unreadable(image_set: ImageSet) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from regcodec.codec.model import Model
 from regcodec.errors import NotExportedError, RegcodecError, UsageError
 from regcodec.evaluation.codecs import PackCodec
 from regcodec.evaluation.datasets import ImageSet, open_folder
@@ -148,7 +147,7 @@ def measure_run(
         if (refusal := run.refusal(variant.name, step)) is not None:
             console.print(f"{variant.name}, seed {seed}, step {step}, is in no image set: {refusal}", soft_wrap=True)
             continue
-        codec = PackCodec(Model.open(file, threads=threads))
+        codec = PackCodec(file, threads)
         pack = codec.model.pack.id
         left = []
         for images in wanted:

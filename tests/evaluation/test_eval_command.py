@@ -47,6 +47,20 @@ def test_several_sets_give_a_report_each_and_a_mean(
     assert "--force" in again.stderr
 
 
+def test_two_processes_find_what_one_finds(
+    folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    found = []
+    for jobs in (1, 2):
+        out = tmp_path / f"{jobs}"
+        done = run("eval", "--dataset", folders[1], "--model", pack, "--anchor", "webp", "--jobs", jobs, "-o", out)
+        assert done.exit_code == 0, done.stderr
+        rows = [json.loads(line) for line in (out / "points.jsonl").read_text().splitlines()]
+        found.append([{k: v for k, v in row.items() if "seconds" not in k and k != "parts"} for row in rows])
+        assert ("2 processes" in done.stdout) == (jobs == 2)
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("word", ["twin", "vanilla"])
 @pytest.mark.parametrize("own", ["mine", "mine-vanilla"])
 def test_the_other_of_a_pair_is_the_anchor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import BrokenExecutor, Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,14 @@ def test_a_codec_that_changes_the_size_is_caught(image_set: ImageSet, tmp_path: 
 
     with pytest.raises(RegcodecError, match="rows and columns"):
         sweep(Cropping(), image_set, [1], work_dir=tmp_path / "work")
+
+
+def test_a_process_that_dies_is_one_sentence(image_set: ImageSet, tmp_path: Path) -> None:
+    class Broken(Executor):
+        def submit(self, *_: object, **__: object) -> Future:
+            future: Future = Future()
+            future.set_exception(BrokenExecutor())
+            return future
+
+    with pytest.raises(RegcodecError, match="a process died"):
+        sweep(CountingCodec(), image_set, [1.0], work_dir=tmp_path, pool=Broken())
