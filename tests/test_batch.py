@@ -607,6 +607,35 @@ def test_a_signal_leaves_whole_files_and_nothing_else(
         assert CliRunner().invoke(main, ["verify", str(path)]).exit_code == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_evaluation_in_processes_leaves_none_and_no_folder(
+    tree: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """But for SIGKILL, which lets it no time to remove the folder."""
+    Image.fromarray(render(1, 900, 700)).save(tree / "a.png")
+    for index in range(60):
+        (tree / f"{index}.png").hardlink_to(tree / "a.png")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    evaluation = subprocess.Popen(
+        [*COMMAND, "eval", "--dataset", str(tree), "--jobs", "2", *TINY],
+        env={**ENVIRONMENT, "TMPDIR": str(scratch)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_as_in_a_shell,
+    )
+    while evaluation.poll() is None and not list(scratch.glob("regcodec-eval-*/tiny/*.rgc")):
+        time.sleep(0.01)
+    os.killpg(evaluation.pid, number) if number == signal.SIGINT else evaluation.send_signal(number)
+    assert evaluation.wait(60) != 0
+    limit = time.monotonic() + 60
+    while _group_lives(evaluation.pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not _group_lives(evaluation.pid)
+    assert number == signal.SIGKILL or not list(scratch.glob("regcodec-eval-*"))
+
+
 def test_processes_end_with_their_killed_parent(long_batch: Callable[..., subprocess.Popen[bytes]]) -> None:
     batch = long_batch("--jobs", "2")
     batch.kill()

@@ -501,3 +501,16 @@ def test_names_of_any_script_are_shown_and_orders_to_a_terminal_are_not() -> Non
     name = "Screenshot 9.41\u202fAM \u3000\u65e5\u672c.png"
     assert printable(name) == name
     assert printable("a\n\x1b[31m\u202eb\u2028\udcff") == "a??[31m?b?\\xff"
+
+
+def test_nothing_is_written_but_the_output_and_no_library_reports(picture: Path, tmp_path: Path) -> None:
+    """onnxruntime would make a device id, a database and a session file, where no CI is found."""
+    environment = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("ORT_")}
+    places = {name: tmp_path / name for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR")}
+    for place in places.values():
+        place.mkdir()
+    environment |= {name: str(place) for name, place in places.items()} | {"REGCODEC_MODELS": str(GOLDEN)}
+    coded = tmp_path / "a.rgc"
+    for words in (["encode", picture, "-o", coded, "--model", "tiny"], ["decode", coded, "-o", tmp_path / "b.png"]):
+        subprocess.run([sys.executable, "-m", "regcodec", *words], env=environment, check=True)
+    assert [path for place in places.values() for path in place.rglob("*")] == []

@@ -55,7 +55,7 @@ def test_a_job_whose_process_died_before_it_could_say_so_is_done_again(tmp_path:
 def test_so_many_jobs_are_in_flight_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = []
 
-    def submitted(_pool: Any, _work: Any, job: Job) -> Future[Success]:
+    def submitted(_pool: Any, _attempt: Any, _work: Any, job: Job) -> Future[Success]:
         future: Future[Success] = Future()
         future.set_result(Success(job))
         return future
@@ -64,7 +64,7 @@ def test_so_many_jobs_are_in_flight_and_no_more(tmp_path: Path, monkeypatch: pyt
         most.append(len(flying))
         return type("Waited", (), {"done": {next(iter(flying))}})
 
-    monkeypatch.setattr(workers, "_submitted", submitted)
+    monkeypatch.setattr(workers, "submitted", submitted)
     monkeypatch.setattr("concurrent.futures.wait", wait)
     many = jobs(tmp_path, *map(str, range(100)))
     assert [outcome.job for outcome in outcomes(many, deadly, 2)] == many

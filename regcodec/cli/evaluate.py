@@ -12,7 +12,7 @@ import click
 
 from regcodec.cli.batch import threads_each
 from regcodec.cli.threads import limit_threads, model_option, threads_option
-from regcodec.cli.workers import process_pool
+from regcodec.cli.workers import orderly_stop, process_pool, submitted
 from regcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,14 +149,15 @@ def eval_command(
     written, rows = [], []
     for place, image_set in enumerate(sets):
         ladders = [(own, ladder), *((codec, codec.qualities) for codec in others)]
-        points = _measure(ladders, image_set, repeats, jobs, stderr_console())
+        processes = min(jobs, len(image_set.paths))
+        points = _measure(ladders, image_set, repeats, processes, stderr_console())
         curves = [*(average(codec_points) for codec_points in points), *published]
         comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
         comparisons += [compare_published(points[0], curve) for curve in published]
         rows += set_figures(image_set.name, curves[0], comparisons)
         conditions = (
             f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {_threads(threads)}, "
-            f"{f'{jobs} processes, ' if jobs > 1 else ''}median of {repeats}; pack {own.model.pack.id}"
+            f"{f'{processes} processes, ' if processes > 1 else ''}median of {repeats}; pack {own.model.pack.id}"
         )
         title = f"{own.name} on {image_set.name}"
         print_report(stdout, curves, comparisons, title=title, conditions=conditions)
@@ -220,6 +221,7 @@ def _measure(
 
     results = []
     with (
+        orderly_stop(),
         tempfile.TemporaryDirectory(prefix="regcodec-eval-") as work,
         process_pool(jobs) if jobs > 1 else nullcontext() as pool,
         Progress(console=console, disable=not console.is_terminal) as progress,
@@ -227,8 +229,9 @@ def _measure(
         for codec, ladder in codecs:
             bar = progress.add_task(escape(codec.name), total=len(image_set.paths) * len(ladder))
             advance = partial(_advance, progress, bar)
+            submit = None if pool is None else partial(submitted, pool)
             results.append(
-                sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats, on_point=advance, pool=pool),
+                sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats, on_point=advance, submit=submit),
             )
     return results
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from regcodec.cli.jobs import Failure, Job, Outcome, Work
 from regcodec.errors import RegcodecError
@@ -21,8 +22,11 @@ from regcodec.errors import RegcodecError
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
+Result = TypeVar("Result")
 AHEAD = 4
 """Jobs handed out for each process: enough that none waits, and no more memory for a million files than for a few."""
+PATIENCE = 10
+"""Seconds that a process has to end after its parent."""
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -55,7 +59,7 @@ def _pooled(left: deque[Job], work: Work, processes: int, most: int) -> Generato
             try:
                 while left and len(flying) < most and not lost:
                     fresh = not os.path.lexists(left[0].target)
-                    future = _submitted(pool, work, left[0])
+                    future = submitted(pool, _attempt, work, left[0])
                     flying[future] = replace(left.popleft(), begun=fresh)
             except BrokenProcessPool:  # the jobs in flight say so, too, if there are any
                 if not flying:
@@ -99,12 +103,12 @@ def _end_processes() -> None:
         child.terminate()
 
 
-def _submitted(pool: ProcessPoolExecutor, work: Work, job: Job) -> Future[Outcome]:
-    """Hand a job out, which may start a process; raises `BrokenProcessPool`, `RegcodecError` where none can start."""
+def submitted(pool: ProcessPoolExecutor, work: Callable[..., Result], *given: object) -> Future[Result]:
+    """Hand work out, which may start a process; raises `BrokenProcessPool`, `RegcodecError` where none can start."""
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        return pool.submit(_attempt_in_worker, work, job)
+        return pool.submit(_in_worker, work, *given)
     except BrokenProcessPool:
         raise
     except (OSError, RuntimeError) as error:  # no process, or no thread to look after them
@@ -137,9 +141,9 @@ def _attempt(work: Work, job: Job) -> Outcome:
         return Failure(job.source, f"{job.source}: unexpected {type(error).__name__}: {error}.", 1)
 
 
-def _attempt_in_worker(work: Work, job: Job) -> Outcome:
+def _in_worker(work: Callable[..., Result], *given: object) -> Result:
     try:
-        return _attempt(work, job)
+        return work(*given)
     except SystemExit:  # the pool would swallow it and go on
         os._exit(128 + signal.SIGTERM)
 
@@ -161,6 +165,8 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
+        os._exit(128 + signal.SIGTERM)
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

@@ -10,6 +10,7 @@ Each session is made at its first use: a decoder never loads the analysis transf
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -124,6 +125,7 @@ class Transforms:
 
     def _session(self, name: str, changed: Callable[[bytes], bytes] = bytes) -> Any:
         """Return a graph of the pack, `changed` after it was found to be safe."""
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it would report every session to its makers
         import onnxruntime
 
         with naming(f"the pack's {name} is refused"):

@@ -12,6 +12,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +41,9 @@ class ImageCodec(Protocol):
     def suffix(self) -> str:
         """Of the files, with the dot."""
 
+    def prepare(self) -> None:
+        """Do what a process does once, before times are taken."""
+
     def encode(self, pixels: NDArray[np.uint8], quality: float, *, parts: dict[str, float] | None = None) -> bytes:
         """The bytes of one file."""
 
@@ -58,6 +62,9 @@ class PillowCodec:
     qualities: tuple[float, ...]
     options: Mapping[str, Any]
     """Passed to `Image.save` beside the quality."""
+
+    def prepare(self) -> None:
+        """Nothing: Pillow loads a format's library with its first file."""
 
     def encode(self, pixels: NDArray[np.uint8], quality: float, *, parts: dict[str, float] | None = None) -> bytes:
         """Encode at Pillow's `quality` (an integer). Raises `UsageError` when this Pillow lacks the format.
@@ -133,17 +140,28 @@ class PackCodec:
     path: Path
     threads: int | None = None
     """Of its networks; None is all cores."""
+    pack_id: str | None = None
+    """What the pack must be; None is any."""
     suffix: str = ".rgc"
 
     @cached_property
     def model(self) -> Model:
-        """The pack made ready."""
+        """The pack made ready; raises `RegcodecError` where it is another than it was."""
         from regcodec.codec.opened import model_for_encoding
 
-        return model_for_encoding(str(self.path), self.threads)
+        model = model_for_encoding(str(self.path), self.threads)
+        if self.pack_id not in (None, model.pack.id):
+            raise RegcodecError(f"{self.path}: was replaced while it was measured. Measure again.")
+        return model
 
     def __reduce__(self) -> tuple[type[PackCodec], tuple[Path, int | None, str]]:
-        return PackCodec, (self.path, self.threads, self.suffix)
+        return PackCodec, (self.path, self.threads, self.model.pack.id)
+
+    def prepare(self) -> None:
+        """Load encoder and decoder, and open the pack."""
+        import_module("regcodec.codec.encoder")
+        import_module("regcodec.codec.decoder")
+        _ = self.model
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+from concurrent.futures import BrokenExecutor, Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -59,11 +59,11 @@ def sweep(
     work_dir: Path,
     repeats: int = 1,
     on_point: Callable[[Point], None] = lambda _: None,
-    pool: Executor | None = None,
+    submit: Callable[[Callable[[], list[Point]]], Future[list[Point]]] | None = None,
 ) -> list[Point]:
     """Measure `codec` on every image (outer) at every quality (inner); the files stay in `work_dir`/NAME.
 
-    `on_point` is called after each measurement, for progress; with processes (`pool`), which share the images, after
+    `on_point` is called after each measurement, for progress; where `submit` hands images out to processes, after
     each image. Raises `RegcodecError` when an image cannot be read, when a codec gives back another size than it was
     given, or when a process dies.
     """
@@ -73,18 +73,17 @@ def sweep(
         _Image(codec, path, image_set.label(path), folder / f"{index:04d}", tuple(qualities), repeats)
         for index, path in enumerate(image_set.paths)
     ]
-    if pool is None:
+    if submit is None:
         return [point for image in images for point in image.points(on_point)]
-    futures = {pool.submit(image.points): place for place, image in enumerate(images)}
     found: list[list[Point]] = [[] for _ in images]
-    for future in as_completed(futures):
-        try:
-            points = future.result()
-        except BrokenExecutor as error:
-            raise RegcodecError("a process died; there may be too little memory. Try fewer --jobs.") from error
-        found[futures[future]] = points
-        for point in points:
-            on_point(point)
+    try:
+        futures = {submit(image.points): place for place, image in enumerate(images)}
+        for future in as_completed(futures):
+            found[futures[future]] = future.result()
+            for point in future.result():
+                on_point(point)
+    except BrokenExecutor as error:
+        raise RegcodecError("a process died; there may be too little memory. Try fewer --jobs.") from error
     return [point for points in found for point in points]
 
 
@@ -102,6 +101,7 @@ class _Image:
 
     def points(self, on_point: Callable[[Point], None] = lambda _: None) -> list[Point]:
         pixels = load_pixels(self.path)
+        self.codec.prepare()
         found = []
         for quality in self.qualities:
             file = self.file.with_name(f"{self.file.name}-q{quality:g}{self.codec.suffix}")

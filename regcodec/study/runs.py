@@ -17,7 +17,7 @@ from rich.console import Console
 
 from regcodec.codec.pack import SUFFIX
 from regcodec.config import TrainConfig
-from regcodec.errors import RegcodecError, UsageError, naming
+from regcodec.errors import RegcodecError, UsageError
 from regcodec.study.plan import Plan, Variant
 from regcodec.training.cache import open_cache
 from regcodec.training.checkpoint import NAME, load_checkpoint, snapshot_name
@@ -77,15 +77,17 @@ class Run:
         file = self.folder / "config.json"
         if not file.exists():
             return None
-        with naming(file):
+        try:
             return TrainConfig.from_dict(json.loads(file.read_text()))
+        except (RegcodecError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RegcodecError(f"{file}: cannot be read ({error}). Choose another --out.") from error
 
     def difference(self, config: TrainConfig) -> str:
         """Return the settings that are not those of `config`, empty for none or where the folder has none."""
         try:
             return "" if self.config is None else _differences(self.config, config)
-        except (RegcodecError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return f"its config.json cannot be read: {error}"
+        except RegcodecError as error:
+            return str(error)
 
     def pack(self, variant: str, step: int) -> Path:
         """Return where the pack of the weights of a step is."""

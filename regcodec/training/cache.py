@@ -114,14 +114,12 @@ def open_cache(
     )
 
 
-def _refuse_full(cache_dir: Path, more: int) -> None:
-    """Raise `RegcodecError` where `more` bytes, as images of the same sizes will take, do not fit."""
+def _too_much(cache_dir: Path, more: int) -> str:
+    """Return a warning where `more` bytes, as images of the same sizes will take, do not fit; else nothing."""
     free = shutil.disk_usage(cache_dir).free
-    if more > free:
-        raise RegcodecError(
-            f"{cache_dir}: the decoded images will take some {more / 1e9:.0f} GB more, {free / 1e9:.0f} GB are free. "
-            "Name another folder with --cache."
-        )
+    if more <= free:
+        return ""
+    return f"; the rest may take {more / 1e9:.0f} GB, {free / 1e9:.0f} GB are free in {cache_dir} (see --cache)"
 
 
 def _decode_all(
@@ -145,8 +143,8 @@ def _decode_all(
             )
             offset += pixels.nbytes
             if number % SAY_EVERY == SAY_EVERY - 1:
-                say(f"decoded {number + 1} of {len(paths)} images")
-                _refuse_full(pixels_path.parent, offset * (len(paths) - number - 1) // (number + 1))
+                more = offset * (len(paths) - number - 1) // (number + 1)
+                say(f"decoded {number + 1} of {len(paths)} images{_too_much(pixels_path.parent, more)}")
         if not rows:
             raise RegcodecError(f"{folder}: no image could be read.")
     with atomic_path(index_path) as temporary:

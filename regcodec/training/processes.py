@@ -23,7 +23,7 @@ from regcodec.training.data import Crops
 from regcodec.training.resident import ResidentCrops
 
 Item = TypeVar("Item")
-RESIDENT = 4  # times the images' bytes must be free on a GPU that is to hold them
+RESIDENT = 4  # times the images' bytes a GPU must have that is to hold them, whatever is free just then
 MOST_THREADS = 8  # that prepare crops for one GPU
 
 
@@ -46,8 +46,11 @@ class Processes:
         return Crops(images, config, rank=self.rank, world=self.world, threads=threads, pinned=cuda)
 
     def batches(self, crops: Crops, start: int, stop: int) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield the batches of steps, made on the GPU where its memory can spare what the images take."""
-        if self.device.type == "cuda" and RESIDENT * crops.images.pixels.nbytes <= torch.cuda.mem_get_info()[0]:
+        """Yield the batches of steps, made on the GPU where a quarter of its memory holds the images."""
+        if (
+            self.device.type == "cuda"
+            and RESIDENT * crops.images.pixels.nbytes <= torch.cuda.mem_get_info(self.device)[1]
+        ):
             return ResidentCrops(crops, self.device).batches(start, stop)
         return crops.batches(start, stop)
 

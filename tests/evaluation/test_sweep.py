@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ class CountingCodec:
 
     def __init__(self) -> None:
         self.calls = 0
+
+    def prepare(self) -> None: ...
 
     def encode(self, pixels: np.ndarray, quality: float, *, parts: dict[str, float]) -> bytes:
         self.calls += 1
@@ -150,11 +152,12 @@ def test_a_codec_that_changes_the_size_is_caught(image_set: ImageSet, tmp_path: 
 
 
 def test_a_process_that_dies_is_one_sentence(image_set: ImageSet, tmp_path: Path) -> None:
-    class Broken(Executor):
-        def submit(self, *_: object, **__: object) -> Future:
-            future: Future = Future()
-            future.set_exception(BrokenExecutor())
-            return future
+    died: Future = Future()
+    died.set_exception(BrokenExecutor())
 
-    with pytest.raises(RegcodecError, match="a process died"):
-        sweep(CountingCodec(), image_set, [1.0], work_dir=tmp_path, pool=Broken())
+    def refuse(_: object) -> Future:
+        raise BrokenExecutor
+
+    for submit in (lambda _: died, refuse):
+        with pytest.raises(RegcodecError, match="a process died"):
+            sweep(CountingCodec(), image_set, [1.0], work_dir=tmp_path, submit=submit)

@@ -30,7 +30,7 @@ def test_a_finished_run_of_other_images_is_refused(photos: Path, held: Path, tmp
 
 def test_settings_that_cannot_be_read_are_a_difference(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
-    assert Run(tmp_path).difference(CONFIG).startswith("its config.json cannot be read")
+    assert Run(tmp_path).difference(CONFIG).startswith(f"{tmp_path}/config.json: cannot be read")
 
 
 def test_a_run_that_left_its_precision_to_the_hardware_is_done_on_other_hardware_too(
