@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from regcodec.cli.batch import threads_each
+from regcodec.cli.paths import FOLDER
 from regcodec.cli.threads import limit_threads, model_option, threads_option
 from regcodec.cli.workers import orderly_stop, process_pool, submitted
-from regcodec.errors import UsageError
+from regcodec.errors import UsageError, naming
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +62,7 @@ UNBROKEN = 10_000
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Directory for points.jsonl, summary.csv, bd.csv, report.md, plots; one below it for each of several.",
 )
 @click.option(
@@ -203,10 +204,16 @@ def _report_folders(output: Path | None, names: list[str]) -> list[Path]:
 def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
     from regcodec.codec.library import find_pack, find_twin
     from regcodec.evaluation.codecs import PILLOW_CODECS, PackCodec
+    from regcodec.evaluation.published import SUFFIX
 
     if name in PILLOW_CODECS:
         return PILLOW_CODECS[name].with_threads(threads)
-    return PackCodec(find_twin(own) if name in ("twin", "vanilla") else find_pack(name), threads)
+    if not name:
+        raise UsageError("--anchor '': an empty name is no anchor. Is a variable not set?")
+    if name in ("twin", "vanilla"):
+        return PackCodec(find_twin(own), threads)
+    with naming(f"--anchor {name}, which is none of {', '.join(PILLOW_CODECS)}, twin, vanilla and no {SUFFIX} file"):
+        return PackCodec(find_pack(name), threads)
 
 
 def _measure(

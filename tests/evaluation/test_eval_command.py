@@ -47,6 +47,24 @@ def test_several_sets_give_a_report_each_and_a_mean(
     assert "--force" in again.stderr
 
 
+@pytest.mark.parametrize(("option", "said"), [("-o", "is no file and no directory"), ("--anchor", "is no anchor")])
+def test_an_empty_name_is_refused_and_not_the_working_directory(
+    folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result], monkeypatch, option: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "summary.csv").write_text("mine")
+    done = run("eval", "--dataset", folders[0], "--model", pack, option, "", "--force")
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert (tmp_path / "summary.csv").read_text() == "mine"
+
+
+def test_an_unknown_anchor_is_told_which_there_are(folders: list[Path], pack: Path, run: Callable[..., Result]) -> None:
+    done = run("eval", "--dataset", folders[0], "--model", pack, "--anchor", "jpg")
+    assert done.exit_code == 4
+    assert "--anchor jpg, which is none of jpeg, webp, avif, avif-slow, twin, vanilla" in done.stderr
+
+
 def test_two_processes_find_what_one_finds(
     folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result]
 ) -> None:
