@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regcodec.cli.extras import cache_option, device_option, require_training, val_option
+from regcodec.cli.paths import FOLDER
 from regcodec.cli.threads import limit_threads, threads_option
 from regcodec.config import PRECISIONS, TrainConfig
 from regcodec.errors import UsageError
@@ -21,9 +22,7 @@ DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=1e-4, lr_rates=2e-3, 
 
 
 @click.command()
-@click.option(
-    "--run", "run_dir", type=click.Path(path_type=Path), help="Directory of the bound: the same call goes on."
-)
+@click.option("--run", "run_dir", type=FOLDER, help="Directory of the bound: the same call goes on.")
 @click.option(
     "--init", type=click.Path(path_type=Path), help="Pack or run of a res-hyper or res-context to begin from."
 )
@@ -75,7 +74,7 @@ DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=1e-4, lr_rates=2e-3, 
     multiple=True,
     help="BD-rate against it: a pack (coded at the bound's lambdas, effort 0) or a published curve (CURVE.json).",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory: points.jsonl, bound.csv, rd.svg.")
+@click.option("-o", "--output", type=FOLDER, help="Directory: points.jsonl, bound.csv, rd.svg.")
 @threads_option
 def bound(
     run_dir: Path | None,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from regcodec.cli.extras import require_training
+from regcodec.cli.paths import FOLDER
 from regcodec.cli.study_bound import teller, use_threads
 from regcodec.cli.threads import limit_threads, threads_option
 
@@ -26,7 +27,7 @@ from regcodec.cli.threads import limit_threads, threads_option
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="Directory: points.jsonl, report.md, gap.csv, rd.svg, gap_size.svg, amortization.svg.",
 )
 @threads_option

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from regcodec.cli.extras import cache_option, device_option, require_training, val_option
+from regcodec.cli.paths import FOLDER
 from regcodec.cli.threads import limit_threads, threads_option
 from regcodec.cli.train import config_of
 from regcodec.config import TrainConfig
@@ -23,7 +24,7 @@ from regcodec.errors import UsageError
     "--output",
     "out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder of the study.",
 )
 @click.option(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from regcodec.cli.extras import cache_option, device_option, require_training, val_option
+from regcodec.cli.paths import FOLDER
 from regcodec.config import (
     BALANCES,
     PRECISIONS,
@@ -91,7 +92,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     "--run",
     "run_dir",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="Directory of the run: checkpoint, metrics. The same command goes on from it.",
 )
 @click.option(
