@@ -28,15 +28,17 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("link", [False, True])
 def test_what_appears_while_a_file_is_made_is_not_replaced(folder: Path, link: bool) -> None:
     target = folder / "a.rgc"
-    with (  # noqa: PT012
-        pytest.raises(UsageError, match=r"a\.rgc: exists already\. Pass --force to replace it\.$"),
-        atomic_path(target, replace=False) as temporary,
-    ):
-        temporary.write_bytes(b"new")
-        if link:
-            target.symlink_to(folder / "none")
-        else:
-            target.write_bytes(b"precious")
+
+    def meanwhile() -> None:
+        with atomic_path(target, replace=False) as temporary:
+            temporary.write_bytes(b"new")
+            if link:
+                target.symlink_to(folder / "none")
+            else:
+                target.write_bytes(b"precious")
+
+    with pytest.raises(UsageError, match=r"a\.rgc: exists already\. Pass --force to replace it\.$"):
+        meanwhile()
     assert list(folder.iterdir()) == [target]
     assert link or target.read_bytes() == b"precious"
 
@@ -59,7 +61,29 @@ def test_the_file_and_then_its_folder_are_synced(tmp_path: Path, monkeypatch: py
     assert seen == [[".part"], [".png"]]  # no find -name '*.png' meets one that is not whole
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_group_and_then_owner_are_asked_for_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By anyone: the new file is made to look like another's, and the system refuses both."""
+    target = tmp_path / "a.rgc"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    own, asked, status = target.stat(), [], os.fstat
+
+    def anothers(number: int) -> os.stat_result:
+        found = status(number)
+        return os.stat_result((*found[:4], found.st_uid + 1, found.st_gid + 1, *found[6:]))
+
+    def refuse(_: int, owner: int, group: int) -> None:
+        asked.append((owner, group))
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fstat", anothers)
+    monkeypatch.setattr(os, "fchown", refuse)
+    write_atomically(target, b"new")
+    assert asked == [(-1, own.st_gid), (own.st_uid, -1)]
+    assert (stat.S_IMODE(target.stat().st_mode), target.read_bytes()) == (0o640, b"new")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to make a file of another's takes root; the test before runs for anyone")
 def test_a_replaced_file_keeps_its_owner(tmp_path: Path) -> None:
     target = tmp_path / "a.rgc"
     target.write_bytes(b"old")

@@ -44,3 +44,4 @@ INPUT = _InputFile(path_type=Path, allow_dash=True, readable=False)
 OUTPUT = _OutputFile(path_type=Path, allow_dash=True, readable=False)
 """The type of -o: one file, or - for standard output."""
 FOLDER = _Named(path_type=Path, file_okay=False)
+"""A directory to write to, made where it is missing."""

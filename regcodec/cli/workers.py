@@ -88,7 +88,7 @@ def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     try:
         with _main_left_alone():
             yield pool
-    except BaseException:
+    except BaseException:  # Ctrl-C and SIGTERM, too: what they leave would work on alone
         _end_processes()
         raise
     finally:
