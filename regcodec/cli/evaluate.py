@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from regcodec.evaluation.codecs import ImageCodec
-    from regcodec.evaluation.datasets import ImageSet
+    from regcodec.evaluation.journal import Journal
     from regcodec.evaluation.sweep import Point
 
 PLOTS = ("rd.png", "rd.svg")
@@ -74,7 +75,13 @@ UNBROKEN = 10_000
     help="Processes; they share the cores, and times are those of images measured side by side.",
 )
 @threads_option
-@click.option("-f", "--force", is_flag=True, help="Replace an existing report.")
+@click.option("-f", "--force", is_flag=True, help="Replace an existing report, and measure everything anew.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with what --output has, of a call that was interrupted or of a report: points of equal codecs, pixels, "
+    "threads, processes and repeats are not measured again. The report is of this call's codecs.",
+)
 def eval_command(
     datasets: tuple[str, ...],
     data_dir: Path | None,
@@ -86,6 +93,7 @@ def eval_command(
     jobs: int,
     threads: int | None,
     force: bool,
+    resume: bool,
 ) -> None:
     """Measure a pack on a data set: bpp of real files, PSNR, MS-SSIM, times, BD-rate against anchors.
 
@@ -104,19 +112,16 @@ def eval_command(
     from regcodec.codec.library import find_pack
     from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
+    from regcodec.evaluation.journal import Journal
+    from regcodec.evaluation.pictures import Pictures
     from regcodec.evaluation.published import SUFFIX, read_published
-    from regcodec.evaluation.report import (
-        REPORT_FILES,
-        print_report,
-        refuse_unwritable,
-        sets_table,
-        write_report,
-        write_sets,
-    )
+    from regcodec.evaluation.report import print_report, refuse_unwritable, sets_table, write_report, write_sets
     from regcodec.evaluation.summary import average, compare, compare_published, mean_of_sets, set_figures
-    from regcodec.evaluation.sweep import refuse_unreadable
-    from regcodec.files import refuse_existing
 
+    if resume and force:
+        raise UsageError("--resume and --force contradict each other: give one.")
+    if resume and output is None:
+        raise UsageError("--resume goes on with the points in a directory: name it with --output.")
     path = find_pack(model)
     own = PackCodec(path, threads)
     others = [_anchor(name, path, threads) for name in anchors if not name.endswith(SUFFIX)]
@@ -130,57 +135,81 @@ def eval_command(
         raise UsageError("--anchor: a published curve is of one data set; give one --dataset with it.")
     sets = [open_dataset(dataset, data_dir) for dataset in datasets]
     folders = _report_folders(output, [image_set.name for image_set in sets])
-    for folder in folders:
-        for name in (*REPORT_FILES, *(PLOTS if _can_plot() else ())):
-            if folder.is_dir():
-                refuse_existing(folder / name, force=force)
-    if output is not None and len(sets) > 1 and output.is_dir():
-        refuse_existing(output / "sets.csv", force=force)
+    replacing = force or resume
+    _refuse_points_and_reports(folders, output, replacing=replacing)
     for folder in folders:
         refuse_unwritable(folder)
     ladder = own.qualities
     if qualities is not None:
         rates = own.model.rates
         ladder = tuple(dict.fromkeys(rates.qualities[rates.row(quality)] for quality in _numbers(qualities)))
-    for image_set in sets:
-        refuse_unreadable(image_set)
+    pictures = [Pictures.of(image_set) for image_set in sets]
+    places: Sequence[Path | None] = folders or [None] * len(sets)
+    journals = [
+        Journal(image_set, _how(min(jobs, len(image_set.paths)), threads, repeats), place, resume=resume)
+        for image_set, place in zip(pictures, places, strict=True)
+    ]
 
     width = None if Console().is_terminal else UNBROKEN
     stdout = Console(highlight=False, markup=False, emoji=False, width=width)  # names are names, whatever they hold
     written, rows = [], []
-    for place, image_set in enumerate(sets):
+    for journal, place in zip(journals, places, strict=True):
+        image_set = journal.images
         ladders = [(own, ladder), *((codec, codec.qualities) for codec in others)]
-        processes = min(jobs, len(image_set.paths))
-        points = _measure(ladders, image_set, repeats, processes, stderr_console())
+        points = _measure(journal, ladders, repeats, min(jobs, len(image_set.paths)), stderr_console())
         curves = [*(average(codec_points) for codec_points in points), *published]
         comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
         comparisons += [compare_published(points[0], curve) for curve in published]
         rows += set_figures(image_set.name, curves[0], comparisons)
-        conditions = (
-            f"{len(image_set.paths)} images, real files; {platform.machine()} CPU, {_threads(threads)}, "
-            f"{f'{processes} processes, ' if processes > 1 else ''}median of {repeats}; pack {own.model.pack.id}"
-        )
+        kept = f"; {journal.kept} of {len(journal.rows)} points are of an earlier call" if journal.kept else ""
+        conditions = f"{len(image_set.paths)} images, real files; {journal.conditions}; pack {own.model.pack.id}{kept}"
         title = f"{own.name} on {image_set.name}"
         print_report(stdout, curves, comparisons, title=title, conditions=conditions)
-        if not folders:
+        if place is None:
             continue
-        folder = folders[place]
-        every = [point for codec_points in points for point in codec_points]
-        written += write_report(folder, every, curves, comparisons, title=title, conditions=conditions, force=force)
+        written += write_report(
+            place, journal.rows, curves, comparisons, title=title, conditions=conditions, force=replacing
+        )
+        journal.end()
         if _can_plot():
             from regcodec.evaluation.plot import write_plot
 
             shown = f"{image_set.name}, {len(image_set.paths)} images"
-            written += write_plot(folder, curves, title=shown, force=force)
+            written += write_plot(place, curves, title=shown, force=replacing)
     if len(sets) > 1:
         rows += mean_of_sets(rows)
         stdout.print(sets_table(rows))
         if output is not None:
-            written.append(write_sets(output, rows, force=force))
+            written.append(write_sets(output, rows, force=replacing))
     if folders and not _can_plot():
         click.echo('No plot without matplotlib: pip install "regcodec[plot]"', err=True)
     for file in written:
         click.echo(f"wrote {file}", err=True)
+
+
+def _refuse_points_and_reports(folders: Sequence[Path], output: Path | None, *, replacing: bool) -> None:
+    """Raise `UsageError` for what may not be replaced: a report, or the points of a call that did not end."""
+    from regcodec.evaluation.journal import PART
+    from regcodec.evaluation.report import REPORT_FILES
+    from regcodec.files import refuse_existing
+
+    for folder in folders:
+        if (folder / PART).exists() and not replacing:
+            raise UsageError(
+                f"{folder / PART}: has the points of a call that did not end. Pass --resume to go on with them, "
+                "--force to measure anew."
+            )
+        for name in (*REPORT_FILES, *(PLOTS if _can_plot() else ())):
+            if folder.is_dir():
+                refuse_existing(folder / name, force=replacing)
+    if output is not None and len(folders) > 1 and output.is_dir():
+        refuse_existing(output / "sets.csv", force=replacing)
+
+
+def _how(processes: int, threads: int | None, repeats: int) -> str:
+    """Return what times depend on, in words."""
+    side_by_side = f"{processes} processes, " if processes > 1 else ""
+    return f"{platform.machine()} CPU, {_threads(threads)}, {side_by_side}median of {repeats}"
 
 
 def _threads(asked: int | None) -> str:
@@ -217,14 +246,12 @@ def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
 
 
 def _measure(
-    codecs: list[tuple[ImageCodec, tuple[float, ...]]], image_set: ImageSet, repeats: int, jobs: int, console: Console
+    journal: Journal, codecs: list[tuple[ImageCodec, tuple[float, ...]]], repeats: int, jobs: int, console: Console
 ) -> list[list[Point]]:
     import tempfile
 
     from rich.markup import escape
     from rich.progress import Progress
-
-    from regcodec.evaluation.sweep import sweep
 
     results = []
     with (
@@ -234,11 +261,11 @@ def _measure(
         Progress(console=console, disable=not console.is_terminal) as progress,
     ):
         for codec, ladder in codecs:
-            bar = progress.add_task(escape(codec.name), total=len(image_set.paths) * len(ladder))
+            bar = progress.add_task(escape(codec.name), total=len(journal.images.paths) * len(ladder))
             advance = partial(_advance, progress, bar)
             submit = None if pool is None else partial(submitted, pool)
             results.append(
-                sweep(codec, image_set, ladder, work_dir=Path(work), repeats=repeats, on_point=advance, submit=submit),
+                journal.measure(codec, ladder, work_dir=Path(work), repeats=repeats, on_point=advance, submit=submit)
             )
     return results
 

@@ -9,17 +9,21 @@ A new anchor is one class (or one entry of `PILLOW_CODECS`). Anyone above `codec
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from regcodec import __version__
 from regcodec.errors import RegcodecError, UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +44,10 @@ class ImageCodec(Protocol):
     @property
     def suffix(self) -> str:
         """Of the files, with the dot."""
+
+    @property
+    def settings(self) -> str:
+        """What decides its files beside its name: versions, options, the id of a pack."""
 
     def prepare(self) -> None:
         """Do what a process does once, before times are taken."""
@@ -62,6 +70,12 @@ class PillowCodec:
     qualities: tuple[float, ...]
     options: Mapping[str, Any]
     """Passed to `Image.save` beside the quality."""
+
+    @property
+    def settings(self) -> str:
+        """Pillow, the library under it, and the options."""
+        library = features.version({"JPEG": "jpg"}.get(self.format, self.format.lower()))
+        return f"Pillow {PIL.__version__}, {self.format} {library}, {json.dumps(dict(self.options), sort_keys=True)}"
 
     def prepare(self) -> None:
         """Nothing: Pillow loads a format's library with its first file."""
@@ -167,6 +181,11 @@ class PackCodec:
     def name(self) -> str:
         """The pack's name."""
         return self.model.name
+
+    @property
+    def settings(self) -> str:
+        """The pack's id, this program, and the library that runs the transforms."""
+        return f"pack {self.model.pack.id}, regcodec {__version__}, onnxruntime {version('onnxruntime')}"
 
     @property
     def qualities(self) -> tuple[float, ...]:

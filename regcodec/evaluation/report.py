@@ -1,6 +1,7 @@
 """What a measurement leaves behind: tables on a console, and files in a directory.
 
-    points.jsonl   one object per image and quality: the fields of `sweep.Point`; null for what is not finite
+    points.jsonl   one object per image and quality: the fields of `sweep.Point`, null for what is not finite, and
+                   those of `journal.Origin`
     summary.csv    one row per codec and quality: the fields of `summary.Average`; empty for what is not known
     bd.csv         one row per anchor: the BD figures of the codec against it, and the range that the averaged curves
                    have in common (dB; of BD-PSNR bpp)
@@ -16,8 +17,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -26,7 +27,6 @@ from rich.console import Console
 from rich.table import Table
 
 from regcodec.evaluation.summary import Average, BdFigure, Comparison, SetFigures
-from regcodec.evaluation.sweep import Point
 from regcodec.files import refuse_existing, write_atomically
 
 REPORT_FILES = ("points.jsonl", "summary.csv", "bd.csv", "report.md")
@@ -172,7 +172,7 @@ def write_sets(directory: Path, rows: Sequence[SetFigures], *, force: bool = Fal
 
 def write_report(
     directory: Path,
-    points: Sequence[Point],
+    rows: Iterable[Mapping[str, Any]],
     curves: Sequence[Sequence[Average]],
     comparisons: Sequence[Comparison],
     *,
@@ -180,13 +180,13 @@ def write_report(
     conditions: str,
     force: bool = False,
 ) -> list[Path]:
-    """Write REPORT_FILES into `directory` (created when missing) and return their paths.
+    """Write REPORT_FILES into `directory` (created when missing) and return their paths; `rows` are points.jsonl.
 
     Raises `UsageError` before anything is written when one of them exists and `force` is not given.
     """
     directory.mkdir(parents=True, exist_ok=True)
     texts = (
-        _jsonl(points),
+        _jsonl(rows),
         _averages_csv(curves),
         _bd_csv(comparisons),
         _markdown(curves, comparisons, title, conditions),
@@ -204,8 +204,7 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def _jsonl(points: Iterable[Point]) -> str:
-    rows = ({name: _finite(value) for name, value in asdict(point).items()} for point in points)
+def _jsonl(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 

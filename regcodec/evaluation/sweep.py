@@ -10,11 +10,13 @@ Anyone above `codec` may import this file.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from math import inf, isfinite, nan
 from pathlib import Path
 from statistics import median
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +52,18 @@ class Point:
     parts: dict[str, float]
     """Seconds by part; empty for codecs that cannot tell."""
 
+    def row(self) -> dict[str, Any]:
+        """Return the fields for a line of JSON; null for what is not finite."""
+        values = asdict(self).items()
+        return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in values}
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Return the point of a line, whatever else it holds; raises `KeyError` for what is missing."""
+        values = {field.name: row[field.name] for field in fields(cls)}
+        absent = {"psnr": inf, "ms_ssim": nan}
+        return cls(**values | {name: value for name, value in absent.items() if values[name] is None})
+
 
 def sweep(
     codec: ImageCodec,
@@ -59,13 +73,14 @@ def sweep(
     work_dir: Path,
     repeats: int = 1,
     on_point: Callable[[Point], None] = lambda _: None,
+    on_image: Callable[[list[Point]], None] = lambda _: None,
     submit: Callable[[Callable[[], list[Point]]], Future[list[Point]]] | None = None,
 ) -> list[Point]:
     """Measure `codec` on every image (outer) at every quality (inner); the files stay in `work_dir`/NAME.
 
     `on_point` is called after each measurement, for progress; where `submit` hands images out to processes, after
-    each image. Raises `RegcodecError` when an image cannot be read, when a codec gives back another size than it was
-    given, or when a process dies.
+    each image. `on_image` gets the points of an image as soon as all are there. Raises `RegcodecError` when an image
+    cannot be read, when a codec gives back another size than it was given, or when a process dies.
     """
     folder = work_dir / codec.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,13 +88,17 @@ def sweep(
         _Image(codec, path, image_set.label(path), folder / f"{index:04d}", tuple(qualities), repeats)
         for index, path in enumerate(image_set.paths)
     ]
-    if submit is None:
-        return [point for image in images for point in image.points(on_point)]
     found: list[list[Point]] = [[] for _ in images]
+    if submit is None:
+        for place, image in enumerate(images):
+            found[place] = image.points(on_point)
+            on_image(found[place])
+        return [point for points in found for point in points]
     try:
         futures = {submit(image.points): place for place, image in enumerate(images)}
         for future in as_completed(futures):
             found[futures[future]] = future.result()
+            on_image(future.result())
             for point in future.result():
                 on_point(point)
     except BrokenExecutor as error:
@@ -108,12 +127,6 @@ class _Image:
             found.append(_measure(self.codec, self.label, pixels, quality, file, self.repeats))
             on_point(found[-1])
         return found
-
-
-def refuse_unreadable(image_set: ImageSet) -> None:
-    """Raise what `load_pixels` does for the first image that cannot be measured, before any is."""
-    for path in image_set.paths:
-        load_pixels(path)
 
 
 def load_pixels(path: Path) -> NDArray[np.uint8]:

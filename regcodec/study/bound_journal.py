@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from regcodec.errors import RegcodecError, UsageError
+from regcodec.evaluation.journal import whole_lines
 
 Row = dict[str, Any]
 KEYS = {
@@ -27,16 +28,13 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[Row] = []
-        whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
-        for number, line in enumerate(whole.splitlines(), start=1):
+        for number, line in enumerate(whole_lines(path) if path.exists() else [], start=1):
             try:
                 row = json.loads(line)
                 self._key(row)
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{path}: line {number} is no point of a study. Choose another --output.") from error
             self.rows.append(row)
-        if path.exists() and len(whole) + 1 < path.stat().st_size:
-            path.write_bytes(whole + b"\n" if whole else b"")
         self._known = {self._key(row) for row in self.rows}
 
     def has(self, **row: Any) -> bool:

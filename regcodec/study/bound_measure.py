@@ -22,7 +22,7 @@ from torch import Tensor
 
 from regcodec.codec.pixels import Pixels, from_planes, to_planes
 from regcodec.evaluation.metrics import ms_ssim
-from regcodec.study.pictures import digest
+from regcodec.evaluation.pictures import digest
 from regcodec.study.posterior import Posterior, Seen
 from regcodec.training.networks.precision import has_bfloat16
 

@@ -12,13 +12,13 @@ from regcodec.codec.model import Model
 from regcodec.codec.pixels import Pixels
 from regcodec.errors import UsageError
 from regcodec.evaluation.datasets import ImageSet
+from regcodec.evaluation.pictures import Pictures
 from regcodec.evaluation.sweep import load_pixels
 from regcodec.study.bound import load_bound
 from regcodec.study.bound_codec import Codec, measure_codec, row_of
 from regcodec.study.bound_curves import Curve
 from regcodec.study.bound_journal import Journal, Row
 from regcodec.study.bound_measure import Effort, measure
-from regcodec.study.pictures import Pictures
 from regcodec.training.restore import restore_network
 
 Told = Callable[[Row], None]

@@ -10,6 +10,7 @@ from regcodec.codec.library import find_pack
 from regcodec.codec.pack import read_pack
 from regcodec.errors import UsageError
 from regcodec.evaluation.datasets import ImageSet
+from regcodec.evaluation.pictures import Pictures
 from regcodec.study.bound import load_bound
 from regcodec.study.bound_curves import Curve
 from regcodec.study.bound_journal import Journal
@@ -17,7 +18,6 @@ from regcodec.study.bound_measure import Effort
 from regcodec.study.bound_sweep import Told, chosen, sweep_bound, sweep_codec
 from regcodec.study.gap_effects import Measured
 from regcodec.study.gap_plan import Network, Plan
-from regcodec.study.pictures import Pictures
 
 
 def measure_gap(plan: Plan, image_set: ImageSet, journal: Journal, told: Told) -> list[Measured]:

@@ -9,11 +9,10 @@ twice and nothing old is taken for new. Lines of older versions have no digest: 
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,10 @@ from rich.progress import Progress
 from regcodec.errors import NotExportedError, RegcodecError, UsageError
 from regcodec.evaluation.codecs import PackCodec
 from regcodec.evaluation.datasets import ImageSet, open_folder
+from regcodec.evaluation.journal import whole_lines
+from regcodec.evaluation.pictures import Pictures
 from regcodec.evaluation.sweep import Point, sweep
 from regcodec.files import write_atomically
-from regcodec.study.pictures import Pictures
 from regcodec.study.plan import Images, Plan, Variant
 from regcodec.study.runs import REFUSED, Places, Run
 from regcodec.training.checkpoint import snapshot_name
@@ -63,11 +63,7 @@ class Points:
         self.path = path
         self._lines: list[Line] = []
         if path.exists():
-            data = path.read_bytes()
-            whole = data[: data.rfind(b"\n") + 1]  # a kill may cut the last line
-            if len(whole) < len(data):
-                write_atomically(path, whole)
-            for number, line in enumerate(whole.splitlines(), start=1):
+            for number, line in enumerate(whole_lines(path), start=1):
                 try:
                     self._lines.append(_parsed(json.loads(line)))
                 except (ValueError, KeyError, TypeError) as error:
@@ -77,7 +73,7 @@ class Points:
         """Write the points of one image."""
         common = {**asdict(key), "pack": pack, "digest": digest}
         with self.path.open("a") as file:
-            file.write("".join(json.dumps({**common, **_plain(point)}) + "\n" for point in points))
+            file.write("".join(json.dumps({**common, **point.row()}) + "\n" for point in points))
         self._lines += [Line(key, pack, digest, point) for point in points]
 
     def measured(self, key: Key, pack: str, qualities: int) -> set[tuple[str, str | None]]:
@@ -168,16 +164,6 @@ def measure_run(
                 progress.advance(bar)
 
 
-def _plain(point: Point) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(point).items()
-    }
-
-
 def _parsed(row: dict[str, Any]) -> Line:
-    values = {field.name: row[field.name] for field in fields(Point)}
-    for name, missing in (("psnr", math.inf), ("ms_ssim", math.nan)):
-        values[name] = missing if values[name] is None else values[name]
     key = Key(row["variant"], row["seed"], row["step"], row["set"])
-    return Line(key, row["pack"], row.get("digest"), Point(**values))
+    return Line(key, row["pack"], row.get("digest"), Point.of(row))

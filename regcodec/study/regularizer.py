@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from regcodec.errors import UsageError
+from regcodec.evaluation.pictures import Pictures
 from regcodec.evaluation.summary import Average
 from regcodec.study.measure import POINTS, Points, measure_run, open_images
-from regcodec.study.pictures import Pictures
 from regcodec.study.plan import Plan
 from regcodec.study.report import write_study
 from regcodec.study.results import Results

@@ -48,6 +48,10 @@ CURVES = [average(OURS), average(ANCHOR)]
 HEAD = {"title": "tiny", "conditions": "2 threads, a CPU"}
 
 
+def lines(points: list[Point]) -> list[dict[str, object]]:
+    return [point.row() for point in points]
+
+
 def printed(points: list[Point], anchor: list[Point]) -> str:
     text = io.StringIO()
     comparisons = [compare(points, anchor)] if anchor else []
@@ -79,15 +83,15 @@ def test_of_one_quality_the_table_says_that_a_curve_needs_two_points() -> None:
 def test_a_file_name_that_is_no_utf_8_is_written_and_read_back(tmp_path: Path) -> None:
     points = [replace(point, image="odd\udcff.png") for point in OURS]
     curves = [[replace(row, codec="odd\udcff") for row in average(points)]]
-    jsonl, summary, *_ = write_report(tmp_path, points, curves, [], title="odd\udcff", conditions="")
-    assert [Point(**json.loads(line)) for line in jsonl.read_text().splitlines()] == points
+    jsonl, summary, *_ = write_report(tmp_path, lines(points), curves, [], title="odd\udcff", conditions="")
+    assert [Point.of(json.loads(line)) for line in jsonl.read_text().splitlines()] == points
     assert next(csv.DictReader(summary.open()))["codec"] == "odd\\udcff"
 
 
 def test_the_files_hold_every_point_and_every_figure(tmp_path: Path) -> None:
-    paths = write_report(tmp_path / "new", OURS + ANCHOR, CURVES, [compare(OURS, ANCHOR)], **HEAD)
+    paths = write_report(tmp_path / "new", lines(OURS + ANCHOR), CURVES, [compare(OURS, ANCHOR)], **HEAD)
     assert [path.name for path in paths] == list(REPORT_FILES)
-    points = [Point(**json.loads(line)) for line in paths[0].read_text().splitlines()]
+    points = [Point.of(json.loads(line)) for line in paths[0].read_text().splitlines()]
     assert points == OURS + ANCHOR
     rows = list(csv.DictReader(paths[1].open()))
     assert [(row["codec"], row["quality"]) for row in rows] == [(p.codec, str(p.quality)) for p in OURS + ANCHOR]
@@ -108,7 +112,7 @@ def test_the_files_hold_every_point_and_every_figure(tmp_path: Path) -> None:
 
 def test_what_is_not_finite_is_null_in_jsonl_and_empty_in_csv(tmp_path: Path) -> None:
     points = [replace(point, psnr=math.inf, ms_ssim=math.nan) for point in OURS]
-    jsonl, summary, _, _ = write_report(tmp_path, points, [average(points)], [], **HEAD)
+    jsonl, summary, _, _ = write_report(tmp_path, lines(points), [average(points)], [], **HEAD)
     first = json.loads(jsonl.read_text().splitlines()[0], parse_constant=pytest.fail)
     assert (first["psnr"], first["ms_ssim"]) == (None, None)
     row = next(csv.DictReader(summary.open()))
@@ -118,9 +122,9 @@ def test_what_is_not_finite_is_null_in_jsonl_and_empty_in_csv(tmp_path: Path) ->
 def test_existing_files_are_replaced_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "summary.csv").write_text("mine")
     with pytest.raises(UsageError, match="--force"):
-        write_report(tmp_path, OURS, CURVES, [], **HEAD)
+        write_report(tmp_path, lines(OURS), CURVES, [], **HEAD)
     assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
-    write_report(tmp_path, OURS, CURVES, [], **HEAD, force=True)
+    write_report(tmp_path, lines(OURS), CURVES, [], **HEAD, force=True)
     assert (tmp_path / "summary.csv").read_text() != "mine"
 
 

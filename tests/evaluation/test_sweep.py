@@ -21,7 +21,7 @@ from regcodec.evaluation.sweep import Point, load_pixels, sweep
 class CountingCodec:
     """Stores raw pixels and reports as its parts how often it was called."""
 
-    name, suffix, qualities = "counting", ".raw", (1.0,)
+    name, suffix, qualities, settings = "counting", ".raw", (1.0,), "raw pixels"
 
     def __init__(self) -> None:
         self.calls = 0

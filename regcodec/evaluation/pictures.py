@@ -1,10 +1,14 @@
-"""Image sets of a study: a journal knows an image by its pixels too, so that another of its name is another image."""
+"""Image sets whose images are known by their pixels too, so that another of its name is another image to a journal.
+
+Anyone above `codec` may import this file.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 from regcodec.codec.pixels import Pixels
 from regcodec.evaluation.datasets import ImageSet
@@ -14,6 +18,13 @@ from regcodec.evaluation.sweep import load_pixels
 @dataclass(frozen=True)
 class Pictures(ImageSet):
     """An image set with the digests of its images."""
+
+    @classmethod
+    def of(cls, images: ImageSet) -> Self:
+        """Return the set with every image read; raises what `load_pixels` does for the first that cannot be."""
+        pictures = cls(images.name, images.root, images.paths)
+        _ = pictures.digests
+        return pictures
 
     @cached_property
     def digests(self) -> dict[str, str]:
