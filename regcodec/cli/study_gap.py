@@ -21,7 +21,7 @@ from regcodec.cli.threads import limit_threads, threads_option
     "anchors",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Published curve (CURVE.json of CompressAI's form) to compare codecs and bounds with.",
+    help="Published curve (CURVE.json of CompressAI's form) to compare codecs and bounds with; may be repeated.",
 )
 @click.option(
     "-o",
