@@ -72,8 +72,8 @@ DEFAULTS = replace(TrainConfig(), steps=1000, crop=128, lr=1e-4, lr_rates=2e-3, 
     "--anchor",
     "anchors",
     multiple=True,
-    help="BD-rate against it: a pack (coded at the bound's lambdas, effort 0) or a published curve (CURVE.json); may be "
-    "repeated.",
+    help="BD-rate against it: a pack (coded at the bound's lambdas, effort 0) or a published curve (CURVE.json); may "
+    "be repeated.",
 )
 @click.option("-o", "--output", type=FOLDER, help="Directory: points.jsonl, bound.csv, rd.svg.")
 @threads_option
