@@ -27,6 +27,12 @@ class DamagedFileError(RegcodecError):
     exit_code = 3
 
 
+class DamagedPackError(DamagedFileError):
+    """The pack that a file or a command names is at hand and cannot be used."""
+
+    exit_code = 4
+
+
 class PackNotFoundError(RegcodecError):
     """The pack that a file or a command names is not at hand."""
 

@@ -16,6 +16,9 @@ from regcodec.errors import RegcodecError, UsageError
 _STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
+_TO_SYNC = os.O_RDWR if os.name == "nt" else os.O_RDONLY | os.O_NOFOLLOW  # others may write to the folder
+
+
 def descriptor(path: Path) -> int | None:
     """Return the number of the open file that a path such as /dev/fd/3 names; None for any other path."""
     folder, name = str(path.parent), path.name
@@ -77,7 +80,7 @@ def atomic_path(path: Path, *, replace: bool = True, suffix: str | None = None) 
         old = target.stat() if replace and target.exists() else None
         temporary.touch(0o666 if old is None else 0o600, exist_ok=False)
         yield temporary
-        written = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW)  # others may write to the folder
+        written = os.open(temporary, _TO_SYNC)
         try:
             os.fsync(written)
             if old is not None:
@@ -99,6 +102,8 @@ def atomic_path(path: Path, *, replace: bool = True, suffix: str | None = None) 
 
 def _hand_on(old: os.stat_result, written: int) -> None:
     """Give an open file the owner, the group and the permissions of another, each where the system allows it."""
+    if not hasattr(os, "fchown"):  # Windows
+        return
     new = os.fstat(written)
     for changed, owner, group in (
         (new.st_gid != old.st_gid, -1, old.st_gid),  # a group of one's own
@@ -107,7 +112,7 @@ def _hand_on(old: os.stat_result, written: int) -> None:
         if changed:
             with suppress(OSError):
                 os.fchown(written, owner, group)
-    with suppress(PermissionError):  # file systems without permissions
+    with suppress(OSError):  # file systems without permissions
         os.fchmod(written, stat.S_IMODE(old.st_mode))
 
 

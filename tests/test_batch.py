@@ -30,6 +30,7 @@ GOLDEN = Path(__file__).parent / "golden"
 COMMAND = (sys.executable, "-m", "regcodec")
 ENVIRONMENT = {**os.environ, "REGCODEC_MODELS": str(GOLDEN), "OMP_NUM_THREADS": "1"}
 TINY = ("--model", "tiny")
+NO_IMAGE = "not an image that this program can read (nor HEIC, JPEG XL, raw files). Convert it to PNG or TIFF first."
 EMPTY = "Error: '': an empty name is no file and no directory. Is a variable not set?\n"
 
 
@@ -118,7 +119,7 @@ def test_a_batch_goes_on_after_errors_and_exits_with_1(
     result = run("encode", tree / "none.png", tree, "-r", "--out-dir", tmp_path / "out", "-j", jobs, *TINY)
     assert result.exit_code == 1
     assert f"Error: {tree}/none.png: does not exist.\n" in result.stderr
-    assert f"Error: {tree}/bad.png: not an image that this program can read.\n" in result.stderr
+    assert f"Error: {tree}/bad.png: {NO_IMAGE}\n" in result.stderr
     assert result.stderr.endswith("4 done, 0 skipped, 2 failed\n")
     assert len(files(tmp_path / "out")) == 4
 
@@ -329,7 +330,8 @@ def test_two_inputs_never_share_an_output(run: Callable[..., Result], tree: Path
     [
         (("TREE/a.png", "TREE/b.JPG", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
         (("TREE", "-r", "-o", "x.rgc"), "-o names one output; for several inputs pass --out-dir."),
-        (("TREE/a.png", "-"), "-, standard input, is an input on its own."),
+        (("-", "TREE/a.png"), "-, standard input, is an input on its own."),
+        (("TREE/a.png", "-"), "-: is no input. If it is the output, name it with -o."),
         (
             ("-", "--out-dir", "y"),
             "--out-dir is for files; what comes of standard input goes to -o or to standard output.",
@@ -364,7 +366,7 @@ def test_json_is_one_object_a_file(run: Callable[..., Result], tree: Path, tmp_p
     assert good["seconds"] > 0
     assert facts["bad.png"] == {
         "input": f"{tree}/bad.png",
-        "error": f"{tree}/bad.png: not an image that this program can read.",
+        "error": f"{tree}/bad.png: {NO_IMAGE}",
         "exit_code": 1,
     }
     assert len(facts) == 5
@@ -444,7 +446,7 @@ def test_words_on_a_full_device_end_in_one_sentence(tree: Path, command: str, na
     assert (done.returncode, done.stderr) == (1, f"Error: {named}: No space left on device.\n".encode())
 
 
-@pytest.mark.parametrize(("signal_", "code"), [(KeyboardInterrupt(), 1), (SystemExit(143), 143)])
+@pytest.mark.parametrize(("signal_", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
 def test_a_signal_while_a_library_is_loaded_ends_the_batch(
     run: Callable[..., Result], tree: Path, monkeypatch: pytest.MonkeyPatch, signal_: BaseException, code: int
 ) -> None:
@@ -557,6 +559,19 @@ def test_a_name_is_no_picture_of_its_own() -> None:
     assert shown.get() == ":100:.rgc\n"
 
 
+def test_a_substituted_process_is_read_and_the_file_goes_to_standard_output(tree: Path) -> None:
+    done = shell("regcodec encode <(cat a.png) --model tiny > x.rgc && regcodec encode a.png --model tiny", tree)
+    assert done.returncode == 0, done.stderr
+    assert (tree / "x.rgc").read_bytes() == (tree / "a.rgc").read_bytes()
+
+
+def test_a_quality_that_no_pack_has_is_said_before_a_picture_is_read(run: Callable[..., Result], tree: Path) -> None:
+    (tree / "bad.png").write_bytes(b"no picture")
+    result = run("encode", tree / "bad.png", "-q", "80", *TINY)
+    assert result.exit_code == 2
+    assert f"Error: {tree}/bad.png: -q 80: pack tiny has the qualities" in result.stderr
+
+
 def test_a_name_that_begins_with_a_dash_works_after_two(tree: Path) -> None:
     (tree / "a.png").rename(tree / "-q.png")
     assert shell("regcodec encode --model tiny -- -q.png", tree).returncode == 0
@@ -598,7 +613,8 @@ def test_a_signal_leaves_whole_files_and_nothing_else(
 ) -> None:
     batch = long_batch("--jobs", jobs)
     os.killpg(batch.pid, number) if number == signal.SIGINT else batch.send_signal(number)
-    assert batch.wait(60) != 0
+    ended = batch.wait(60)
+    assert ended == -number if number == signal.SIGINT else ended == 128 + number
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < 60
     for path in written:

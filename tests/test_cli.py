@@ -200,6 +200,54 @@ def test_info_describes_a_pack_by_name_and_by_file(run: Run, model: Model) -> No
     assert not any("{" in word for line in lines for word in line)
 
 
+def test_info_describes_several_and_goes_on_after_what_it_cannot(run: Run, coded: Path, tmp_path: Path) -> None:
+    result = run("info", coded, tmp_path / "none.rgc", GOLDEN / "tiles.rgc")
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if line.startswith("file ")] == [
+        f"file      {coded}",
+        f"file      {GOLDEN / 'tiles.rgc'}",
+    ]
+    assert result.stderr == f"Error: {tmp_path / 'none.rgc'}: does not exist.\n"
+    rows = run("info", "--json", coded, "tiny").stdout.splitlines()
+    assert [json.loads(row)["file"] for row in rows] == [str(coded), str(PACK)]
+    assert run("info", coded, "-").exit_code == 2
+
+
+def test_a_damaged_pack_is_no_damage_of_the_file(
+    run: Run, coded: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id, at its end, is that of the file."""
+    data = bytearray(PACK.read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "packs").mkdir()
+    (tmp_path / "packs" / "tiny.rgm").write_bytes(data)
+    monkeypatch.setattr("regcodec.codec.library.pack_folders", lambda: [tmp_path / "packs"])
+    for command in (("decode", coded, "-f"), ("verify", coded), ("encode", picture, "--model", "tiny", "-f")):
+        result = run(*command)
+        assert (result.exit_code, f"{tmp_path}/packs/tiny.rgm: " in result.stderr) == (4, True), result.stderr
+    told = run("info", coded)
+    assert told.exit_code == 0
+    assert "picture   70x50, RGB\n" in told.stdout
+    assert "pack      cannot be used here, id " in told.stdout
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.PNG", "photo.rgc"])
+def test_a_format_is_not_written_under_the_name_of_another(run: Run, coded: Path, tmp_path: Path, name: str) -> None:
+    result = run("decode", coded, "--format", "webp", "-o", tmp_path / name)
+    assert result.exit_code == 2
+    suffix = Path(name).suffix
+    assert f"--format webp makes no {suffix} file. Name it {tmp_path / 'photo.webp'}, or leave it out." in result.stderr
+    assert run("decode", coded, "--format", "webp", "-o", tmp_path / "photo.w").exit_code == 0
+
+
+def test_names_that_the_terminal_has_no_letters_for_are_shown_all_the_same(coded: Path) -> None:
+    file = coded.rename(coded.with_name("日.rgc"))
+    words = [sys.executable, "-m", "regcodec", "info", str(file)]
+    done = subprocess.run(words, env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u65e5.rgc" in done.stdout
+
+
 def test_info_describes_a_file_whose_pack_is_not_here(run: Run) -> None:
     result = run("info", BAD / "unknown-pack.rgc")
     assert result.exit_code == 0
@@ -367,7 +415,7 @@ def test_a_damaged_file_with_force_leaves_the_old_picture(run: Run, tmp_path: Pa
     ("data", "sentence"),
     [
         (b"this is a letter", "not an image"),
-        (b"", "not an image"),
+        (b"", "is empty."),
         (saved(Image.fromarray(render(1, 64, 64)), "PNG")[:900], "damaged"),
         (saved(Image.fromarray(render(1, 64, 64)), "JPEG")[:500], "damaged"),
         (saved(frames(3)[0], "GIF", save_all=True, append_images=frames(3)[1:]), "animated"),
@@ -407,7 +455,7 @@ def test_a_picture_that_cannot_be_coded_gives_a_sentence_and_no_file(
         (["encode", "PICTURE"], 4, f"{DEFAULT}: no such pack. Packs here: tiny ("),
         (["encode", "PICTURE", "--model", "other"], 4, "other: no such pack. Packs here: tiny ("),
         (["info", "other"], 4, "other: no such pack. Packs here: tiny ("),
-        (["encode", "PICTURE", "--model", "PICTURE"], 3, "not a regcodec pack"),
+        (["encode", "PICTURE", "--model", "PICTURE"], 4, "not a regcodec pack"),
         (["decode", "PICTURE"], 2, "has the output's suffix already"),
         (["encode", "PICTURE", "-o", "FOLDER/none/", "--model", "tiny"], 2, "none/: -o names a file."),
         (["info", "FOLDER/none.rgc"], 2, "none.rgc: does not exist."),

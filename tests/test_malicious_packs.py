@@ -99,7 +99,7 @@ def refused(data: bytes, tmp_path: Path, run: Callable[..., Result], sentence: s
     result = run("encode", picture, "--model", path, "-q", 1)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (result.exit_code, result.stdout) == (3, ""), result.output
+    assert (result.exit_code, result.stdout) == (4, ""), result.output
     assert sentence in result.stderr
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1

@@ -455,7 +455,8 @@ def spider_of_no_stack() -> bytes:
         (lambda: saved(colour().convert("F"), "TIFF"), "floating-point"),
         (lambda: saved(colour(), "PNG")[:300], "damaged"),
         (spider_of_no_stack, "damaged"),
-        (lambda: b"hello", "not an image"),
+        (lambda: b"hello", "not an image that this program can read .nor HEIC, JPEG XL, raw files.. Convert"),
+        (lambda: b"", "is empty"),
         (lambda: b"\x89RGC\r\n\x1a\n", "already"),
     ],
 )

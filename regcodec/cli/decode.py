@@ -77,16 +77,29 @@ def decode(
     out; the picture looks the same.
     """
     several = Several.of(**shared)
-    from regcodec.codec.writing import FORMATS, format_of
+    from regcodec.codec.writing import FORMATS
 
-    if format_name is None and output not in (None, STANDARD):
+    if output not in (None, STANDARD):  # before anything is decoded
         with naming(output):
-            format_of(output.suffix)  # before anything is decoded
+            _refuse_other_format(output, format_name)
     decoding = Decoding(several=several, model=model, format_name=format_name, region=region)
     places = several.places(output, FORMATS[format_name or "png"].suffixes[0])
     written = {suffix for entry in FORMATS.values() for suffix in entry.suffixes}
     planned = plan(files, places, CODED, recursive=several.recursive, outputs=written)
     ctx.exit(run_batch(planned, partial(decode_file, decoding=decoding), several.manner))
+
+
+def _refuse_other_format(output: Path, format_name: str | None) -> None:
+    """Raise `UsageError` for a suffix that no format has, or with --format for one of another, or of .rgc files."""
+    from regcodec.codec.writing import FORMATS, format_of
+
+    if format_name is None:
+        format_of(output.suffix)
+        return
+    others = {suffix for name, entry in FORMATS.items() if name != format_name for suffix in entry.suffixes}
+    if output.suffix.lower() in (others | {".rgc"}) - set(FORMATS[format_name].suffixes):
+        named = output.with_suffix(FORMATS[format_name].suffixes[0])
+        raise UsageError(f"--format {format_name} makes no {output.suffix} file. Name it {named}, or leave it out.")
 
 
 def decode_file(job: Job, decoding: Decoding) -> Success:

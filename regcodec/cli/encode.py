@@ -158,18 +158,22 @@ def encode_file(job: Job, encoding: Encoding) -> Success:
     from regcodec.codec.picture import decode_picture, encode_picture
     from regcodec.codec.reading import read_picture
     from regcodec.codec.stopwatch import Stopwatch
+    from regcodec.codec.target import Target
 
     several = encoding.several
     if (existing := several.existing(job)) is not None:
         return existing
     start, clock = time.perf_counter(), Stopwatch()
+    with clock.lap("pack"):  # first: a name or a quality that is none costs no reading
+        model = model_for_encoding(encoding.model, several.threads)
+        with naming(job.source):
+            if not isinstance(encoding.quality, Target):
+                model.rates.row(encoding.quality)
     with clock.lap("read"):
         data = read_bytes(job.source)
         with naming(job.source):
             picture = read_picture(data, stripped=several.stripped, depth=encoding.depth, max_pixels=several.max_pixels)
         del data  # of a large picture, as much again as its pixels
-    with clock.lap("pack"):
-        model = model_for_encoding(encoding.model, several.threads)
     with naming(job.source), _searching(encoding) as search:
         encoded = encode_picture(
             picture, model, encoding.quality, max_pixels=several.max_pixels, clock=clock, encode=search

@@ -11,9 +11,17 @@ from zipfile import is_zipfile
 
 import click
 
+from regcodec.cli.jobs import Failure
 from regcodec.cli.paths import INPUT
 from regcodec.cli.streams import STANDARD, printable, read_bytes
-from regcodec.errors import DamagedFileError, PackNotFoundError, UsageError, naming
+from regcodec.errors import (
+    DamagedFileError,
+    DamagedPackError,
+    PackNotFoundError,
+    RegcodecError,
+    UsageError,
+    naming,
+)
 
 if TYPE_CHECKING:
     from regcodec.codec.pack import Pack
@@ -22,10 +30,31 @@ CHUNK_NAMES = {"S": "symbols", "A": "alpha", "i": "ICC profile", "e": "Exif", "x
 
 
 @click.command()
-@click.argument("path", metavar="FILE", type=INPUT)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def info(path: Path, as_json: bool) -> None:
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=INPUT)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file.")
+@click.pass_context
+def info(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Describe FILE: an .rgc file (- for one on standard input), a pack, or the name of a pack at hand."""
+    if len(paths) == 1:
+        _describe(paths[0], as_json)
+        return
+    if STANDARD in paths:
+        raise UsageError("-, standard input, is an input on its own.")
+    failed = False
+    for place, path in enumerate(paths):
+        if place and not as_json:
+            click.echo()
+        try:
+            _describe(path, as_json)
+        except BrokenPipeError:
+            raise
+        except (RegcodecError, OSError) as error:
+            failed = True
+            click.echo(printable(f"Error: {Failure.of(path, error).message}"), err=True)
+    ctx.exit(1 if failed else 0)
+
+
+def _describe(path: Path, as_json: bool) -> None:
     is_pack = path != STANDARD and not _is_rgc(path)
     facts = _found_pack_facts(path) if is_pack else _rgc_facts(path)
     if as_json:
@@ -72,10 +101,8 @@ def _found_pack_facts(path: Path) -> dict[str, Any]:
 
 def _rgc_facts(path: Path) -> dict[str, Any]:
     from regcodec.bitstream.container import ALPHA, SYMBOLS, VERSION, read_rgc
-    from regcodec.codec.library import find_pack_by_id
     from regcodec.codec.metadata import NAMES
-    from regcodec.codec.model import Model
-    from regcodec.codec.pack import read_pack
+    from regcodec.codec.opened import model_for_decoding
 
     data = read_bytes(path)
     with naming(path):
@@ -96,13 +123,15 @@ def _rgc_facts(path: Path) -> dict[str, Any]:
         "tiles": sum(chunk.type == SYMBOLS for chunk in parsed.chunks),
     }
     try:
-        pack = read_pack(find_pack_by_id(parsed.pack_id.hex()))
+        model = model_for_decoding(data, None, threads=None)
     except PackNotFoundError:
         return {**facts, "pack": "not found here", "quality_row": parsed.quality}
-    table = Model.from_pack(pack).rates.qualities
+    except DamagedPackError:
+        return {**facts, "pack": "cannot be used here", "quality_row": parsed.quality}
+    table = model.rates.qualities
     quality = table[parsed.quality] if parsed.quality < len(table) else "not in the pack"
-    experimental = " (experimental)" if pack.manifest.get("experimental") else ""
-    return {**facts, "pack": pack.name + experimental, "quality": quality}
+    experimental = " (experimental)" if model.pack.manifest.get("experimental") else ""
+    return {**facts, "pack": model.name + experimental, "quality": quality}
 
 
 def pack_facts(path: Path) -> dict[str, Any]:

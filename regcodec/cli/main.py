@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
+import signal
 import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
@@ -27,6 +29,10 @@ COMMANDS = {
     "models": "models",
 }
 """Command -> module below `regcodec.cli`, and the function in it where that has another name."""
+
+
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code after Ctrl-C."""
 
 
 class _Commands(MutableMapping[str, click.Command]):
@@ -57,6 +63,9 @@ class _Group(click.Group):
         except RegcodecError as error:
             click.echo(printable(f"Error: {error}"), err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Aborted!", err=True)
+            ctx.exit(INTERRUPTED)
         except OSError as error:
             if isinstance(error, BrokenPipeError) and ctx.invoked_subcommand in ("info", "models"):
                 raise  # a reader of their lines has seen enough: click ends without a word
@@ -80,16 +89,28 @@ class _Group(click.Group):
 def main() -> None:
     """A learned image codec: real bitstreams, exact entropy coding.
 
-    Exit codes: 0 done, 1 failure, 2 usage, 3 damaged or not an .rgc file, 4 pack not found, 5 over a limit.
+    Exit codes: 0 done, 1 failure, 2 usage, 3 damaged or not an .rgc file, 4 pack not found or damaged, 5 over
+    a limit, 130 Ctrl-C.
     """
 
 
 def run(prog_name: str | None = None) -> None:
-    """Run `main` as this process, which ends without a last search for cycles in all that modules and a pack made."""
+    """Run `main` as this process, which ends without a last search for cycles in all that modules and a pack made.
+
+    After Ctrl-C it ends by that very signal: a shell goes on with its loop after a command that merely exits.
+    """
     atexit.register(gc.freeze)
     let_messages_be_lost()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal's encoding does not have
     try:
         main(prog_name=prog_name)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            let_output_be_lost()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+        raise
     except OSError as error:  # of the help or the version, which come before any command
         let_output_be_lost()
         click.echo(f"Error: standard output: {error.strerror or error}.", err=True)

@@ -41,7 +41,7 @@ def _said(path: Path, *, default: bool, as_json: bool) -> str:
         with well_formed(path):
             lines = list(card(facts))
     except (RegcodecError, OSError) as error:
-        said = f"{path}: {error.strerror}." if isinstance(error, OSError) else str(error)
+        said = f"{path}: {error.strerror or error}." if isinstance(error, OSError) else str(error)
         facts = {"pack": path.stem, "file": str(path), "error": said, "default": default}
         lines = [_title(facts), f"    {said}"]
     return json.dumps(facts) if as_json else "\n".join(map(printable, lines))

@@ -17,7 +17,7 @@ from pathlib import Path
 from regcodec.cli.jobs import Failure, Job
 from regcodec.cli.streams import STANDARD
 from regcodec.errors import RegcodecError, UsageError
-from regcodec.files import is_ordinary
+from regcodec.files import descriptor, is_ordinary
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Places:
         """Return the output of a source whose path below the named folder is `below`."""
         if self.output is not None:
             return self.output
-        if source == STANDARD:
+        if source == STANDARD or (self.out_dir is None and descriptor(source) is not None):
             return STANDARD
         return (source if self.out_dir is None else self.out_dir / below).with_suffix(self.suffix)
 
@@ -68,12 +68,13 @@ class Places:
 def plan(inputs: Sequence[Path], places: Places, kind: Kind, *, recursive: bool, outputs: Collection[str]) -> Plan:
     """Return a job or a failure for every input; folders are walked in order, for files of a kind.
 
-    A file that is named twice is one job. A second input with the suffix of `outputs` is refused: in INPUT OUTPUT, as
-    other coders have it, the output would get another name.
+    A file that is named twice is one job. A second input that is - or has a suffix of `outputs` is refused: in INPUT
+    OUTPUT, as other coders have it, the output would get another name.
     """
+    last = inputs[-1]
+    if len(inputs) == 2 and places.out_dir is None and (last == STANDARD or last.suffix.lower() in outputs):
+        raise UsageError(f"{last}: is no input. If it is the output, name it with -o.")
     _refuse_mixtures(inputs, places)
-    if len(inputs) == 2 and places.out_dir is None and inputs[1].suffix.lower() in outputs:
-        raise UsageError(f"{inputs[1]}: is no input. If it is the output, name it with -o.")
     planned: list[Job | Failure] = []
     notes: Counter[str] = Counter()
     taken: dict[str, list[Job]] = {}

@@ -12,6 +12,9 @@ from click.shell_completion import CompletionItem
 from regcodec.config import MOST_THREADS
 from regcodec.errors import UsageError
 
+_MATRICES = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+"""What says how many threads numpy's matrix library has: OpenBLAS, and Accelerate on macOS."""
+
 threads_option: Callable[[Any], Any] = click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), help="Threads for the networks  [default: all cores]"
 )
@@ -48,12 +51,14 @@ max_pixels_option: Callable[[Any], Any] = click.option(
 def limit_threads(threads: int | None) -> None:
     """Limit the threads of the libraries to `threads`; None leaves them what they take. No result depends on it.
 
-    OpenBLAS gets one, unless the user has set $OPENBLAS_NUM_THREADS and asks for no number here: its threads wait by
-    spinning, and the exact networks have threads of their own (`exact.share`).
+    numpy's matrix library gets one, unless the user has set its variable and asks for no number here: those of OpenBLAS
+    wait by spinning, and the exact networks have threads of their own (`exact.share`).
     """
     if threads is None:
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        for name in _MATRICES:
+            os.environ.setdefault(name, "1")
         return
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    for name in _MATRICES:
+        os.environ[name] = "1"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)

@@ -63,7 +63,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     if path is None:
         return
     try:
-        stage = tomllib.loads(path.read_text())
+        stage = tomllib.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file ({error}).") from error
     names = {max(p.opts, key=len).removeprefix("--"): str(p.name) for p in ctx.command.params if p.name != "config"}

@@ -27,6 +27,8 @@ AHEAD = 4
 """Jobs handed out for each process: enough that none waits, and no more memory for a million files than for a few."""
 PATIENCE = 10
 """Seconds that a process has to end after its parent."""
+_MOST_PROCESSES = 61 if sys.platform == "win32" else 1024
+"""What an executor takes."""
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -84,7 +86,7 @@ def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     from concurrent.futures import ProcessPoolExecutor
 
     context = multiprocessing.get_context("spawn")  # a fork would copy the networks' threads in mid-air
-    pool = ProcessPoolExecutor(processes, context, _begin_worker)
+    pool = ProcessPoolExecutor(min(processes, _MOST_PROCESSES), context, _begin_worker)
     try:
         with _main_left_alone():
             yield pool

@@ -107,4 +107,6 @@ def _joined(grid: Grid, window: Box, kept: dict[int, Latent], model: Model) -> L
 
 def _refuse_other_pack(file: RgcFile, model: Model) -> None:
     if file.pack_id.hex() != model.pack.id:
-        raise PackNotFoundError(f"needs pack {file.pack_id.hex()}; {model.name} is {model.pack.id}.")
+        raise PackNotFoundError(
+            f"needs pack {file.pack_id.hex()}; {model.name} is {model.pack.id}. Name that pack, or none."
+        )

@@ -9,21 +9,31 @@ from regcodec.bitstream.container import read_rgc
 from regcodec.codec.library import find_pack, find_pack_by_id
 from regcodec.codec.model import Model
 from regcodec.codec.pack import stated_id
+from regcodec.errors import DamagedFileError, DamagedPackError
 
 
 def model_for_encoding(name_or_path: str | None, threads: int | None) -> Model:
-    """Return a model by the pack's file or name; None is the default pack."""
+    """Return a model by the pack's file or name; None is the default pack.
+
+    Raises `PackNotFoundError`, `DamagedPackError`.
+    """
     path = find_pack(name_or_path)
     return _open(path, stated_id(path), path.stat().st_mtime_ns, threads)
 
 
 def model_for_decoding(data: bytes, name_or_path: str | None, threads: int | None) -> Model:
     """Return the model that an .rgc file names, or the one that the user names."""
-    path = find_pack(name_or_path) if name_or_path else find_pack_by_id(read_rgc(data, every_tile=False).pack_id.hex())
+    if name_or_path is None:
+        path = find_pack_by_id(read_rgc(data, every_tile=False).pack_id.hex())
+    else:
+        path = find_pack(name_or_path)
     return _open(path, stated_id(path), path.stat().st_mtime_ns, threads)
 
 
 @lru_cache(maxsize=4)
 def _open(path: Path, pack_id: str | None, changed: int, threads: int | None) -> Model:
     """Id and time of the last change are keys: a pack replaced by another, or by another manifest, is opened anew."""
-    return Model.open(path, threads=threads)
+    try:
+        return Model.open(path, threads=threads)
+    except DamagedFileError as error:  # which says nothing about the file to code
+        raise DamagedPackError(str(error)) from error

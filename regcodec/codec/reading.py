@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from regcodec.bitstream.container import MAGIC
-from regcodec.codec.depth import bits_a_sample, reduce_to_eight
+from regcodec.codec.depth import bits_a_sample, reduce_to_eight, scale_transparency
 from regcodec.codec.exif import bare, describing
 from regcodec.codec.picture import Picture
 from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
@@ -49,6 +49,8 @@ def read_picture(
     `depth` 8 reduces pictures of more than 8 bits a sample, which are refused otherwise. Raises `RegcodecError` for a
     file that cannot be read or is animated, `LimitError` for one that is too large.
     """
+    if not data:
+        raise RegcodecError("is empty.")
     if data.startswith(MAGIC):
         raise RegcodecError("is an .rgc file already; decode it first.")
     try:
@@ -60,13 +62,16 @@ def read_picture(
                 _refuse_depth(bits_a_sample(image, data), image.mode, depth)
                 return picture_of(image, stripped=stripped, depth=8, max_pixels=max_pixels)
     except UnidentifiedImageError as error:
-        raise RegcodecError("not an image that this program can read.") from error
+        raise RegcodecError(
+            "not an image that this program can read (nor HEIC, JPEG XL, raw files). Convert it to PNG or TIFF first."
+        ) from error
     except Image.DecompressionBombError as error:
         raise LimitError(f"the image is too large ({error}).") from error
     except (RegcodecError, MemoryError):
         raise
     except Exception as error:  # Pillow's parsers raise whatever comes to hand
-        raise RegcodecError(f"the image is damaged ({str(error) or type(error).__name__}).") from error
+        said = str(error) or type(error).__name__
+        raise RegcodecError(f"the image is damaged, or of a kind that Pillow does not read ({said}).") from error
 
 
 def picture_of(
@@ -75,8 +80,10 @@ def picture_of(
     """Return the picture of a Pillow image (its current frame); arguments and errors as in `read_picture`."""
     refuse_size(*image.size, max_pixels)
     _refuse_depth(bits_a_sample(image), image.mode, depth)
+    scale_transparency(image)
+    _mend_xmp(image)
     image.load()
-    plain, icc = _plain(reduce_to_eight(image), image.info.get("icc_profile") or None)
+    plain, icc = _plain(reduce_to_eight(image), _bytes(image.info.get("icc_profile")))
     pixels, alpha = _split(np.asarray(plain))
     picture = Picture(
         pixels=pixels,
@@ -144,9 +151,23 @@ def exif_of(image: Image.Image) -> bytes | None:
     return bare(raw) or None if isinstance(raw, bytes) else None
 
 
+def _mend_xmp(image: Image.Image) -> None:
+    """Make XMP of a TIFF bytes, whatever type its tag has: Pillow stumbles over others while it loads the pixels."""
+    raw = image.info.get("xmp")
+    if image.format == "TIFF" and not isinstance(raw, bytes | None):
+        del image.info["xmp"]
+        if isinstance(raw, str):
+            image.info["xmp"] = raw.encode("latin-1")
+
+
 def _xmp(image: Image.Image) -> bytes | None:
     raw = image.info.get("xmp")
-    return (raw.encode() if isinstance(raw, str) else raw) or None
+    return _bytes(raw.encode() if isinstance(raw, str) else raw)
+
+
+def _bytes(raw: object) -> bytes | None:
+    """Return a block of metadata; None for an empty one, and for numbers, which a TIFF may have in its place."""
+    return raw or None if isinstance(raw, bytes) else None
 
 
 def refuse_frames(image: Image.Image) -> None:

@@ -128,6 +128,7 @@ class Transforms:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it would report every session to its makers
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # what older ones on Windows report
         with naming(f"the pack's {name} is refused"):
             refuse_unsafe(self._members[name])
         model = changed(self._members[name])

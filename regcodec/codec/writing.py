@@ -75,7 +75,7 @@ def write_picture(picture: Picture, format_: Format) -> bytes:
     if picture.alpha is not None and not format_.alpha:
         raise UsageError(f"the picture has transparency, {format_.pillow} has none. Choose png, webp or tiff.")
     picture = strip(picture, frozenset(STRIPPABLE) - format_.carries)
-    options: dict[Any, Any] = {**dict(format_.options), **to_image(picture).info}
+    options: dict[Any, Any] = {**dict(format_.options), **to_info(picture.icc, picture.exif, picture.xmp)}
     if format_.pillow == "PNG" and "xmp" in options:
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp"))

@@ -102,7 +102,7 @@ def open_folder(folder: Path) -> ImageSet:
     The plot of a report that `regcodec eval` wrote into the folder is none of them.
     """
     root = folder.absolute()
-    paths = sorted(
+    found = (
         path
         for path in files_below(root)
         if path.suffix.lower() in SUFFIXES
@@ -110,6 +110,7 @@ def open_folder(folder: Path) -> ImageSet:
         and path.is_file()
         and not (path.name == "rd.png" and path.with_name("points.jsonl").exists())
     )
+    paths = sorted(found, key=lambda path: path.parts)  # not by the paths: Windows compares them without case
     if not paths:
         raise RegcodecError(f"{folder}: no images here or below. Known suffixes: {' '.join(sorted(SUFFIXES))}.")
     printable = root.name.encode(errors="backslashreplace").decode()  # a name of bytes that are no UTF-8

@@ -27,7 +27,7 @@ PSNR, MS_SSIM, MS_SSIM_DB = ("psnr-rgb", "psnr"), ("ms-ssim-rgb", "ms-ssim"), ("
 def read_published(path: Path) -> list[Average]:
     """Return the curve of a file by rising rate, under the file's name; raises `UsageError` for any other file."""
     try:
-        results = json.loads(path.read_text())["results"]
+        results = json.loads(path.read_text(encoding="utf-8"))["results"]
         rows = sorted(_rows(results))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error

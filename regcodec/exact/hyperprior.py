@@ -53,9 +53,10 @@ class Step(NamedTuple):
 
 
 def flat(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the elements of y in the order channel, row, column: the very array, never a copy (`AttributeError`)."""
-    view = y.view()
-    view.shape = (-1,)
+    """Return the elements of y in the order channel, row, column: the very array, never a copy (`ValueError`)."""
+    view = y.reshape(-1)
+    if not np.may_share_memory(view, y):
+        raise ValueError("an array that is not contiguous has no flat view")
     return view
 
 

@@ -227,7 +227,7 @@ class IntegerLayer:
 
     @cached_property
     def _unit(self) -> Activations:
-        unit: Activations = np.ldexp(1.0, -self.shift).astype(self.dtype)
+        unit: Activations = np.ldexp(1.0, -self.shift.astype(np.intc)).astype(self.dtype)
         return unit[:, None, None]
 
     def _shuffled(self, a: Activations) -> Activations:

@@ -56,7 +56,7 @@ class Plan:
 def read_plan(path: Path) -> Plan:
     """Return the plan of a TOML file; raises `UsageError` for one that is none."""
     try:
-        plain = tomllib.loads(path.read_text())
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

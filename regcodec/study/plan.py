@@ -92,7 +92,7 @@ def read_plan(path: Path, configure: Callable[[Mapping[str, Any]], TrainConfig])
     Raises `UsageError`, with the file and the variant named, for anything that is not as the module says.
     """
     try:
-        raw = tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file ({error}).") from error
     with naming(path):

@@ -97,7 +97,7 @@ class Run:
         """Return why the weights of a step became no pack, None where they did or have not been tried."""
         pack = self.pack(variant, step)
         file = pack.with_suffix(REFUSED)
-        return file.read_text() if file.exists() and not pack.exists() else None
+        return file.read_text(encoding="utf-8") if file.exists() and not pack.exists() else None
 
     def validation(self, step: int) -> dict[str, Any] | None:
         """Return the validation after `step` steps: loss and points."""

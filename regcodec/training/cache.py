@@ -82,7 +82,8 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: is not a directory. Name a folder of images.")
-    found = sorted(p for p in files_below(folder) if p.suffix.lower() in SUFFIXES and p.is_file())
+    images = (p for p in files_below(folder) if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(images, key=lambda p: p.parts)  # not by the paths: Windows compares them without case
     if not found:
         raise UsageError(f"{folder}: holds no images ({' '.join(sorted(SUFFIXES))}).")
     return found

@@ -235,10 +235,16 @@ def convolutions(network: nn.Sequential) -> list[nn.Module]:
 def real_weights(layer: IntegerLayer, input_bits: int, output_bits: int) -> tuple[Tensor, Tensor]:
     """Return the float weight (torch's layout) and bias that a layer stands for."""
     weight_bits = layer.shift - input_bits + output_bits
-    weight = np.ldexp(layer.weight.astype(np.float64), -weight_bits[:, None, None, None])
-    bias = np.ldexp(layer.bias.astype(np.float64), -(weight_bits + input_bits))
+    weight = _by_bits(layer.weight.astype(np.float64), -weight_bits[:, None, None, None])
+    bias = _by_bits(layer.bias.astype(np.float64), -(weight_bits + input_bits))
     stored = torch.from_numpy(weight).float()
     return (stored.transpose(0, 1) if layer.kind == "deconv" else stored).contiguous(), torch.from_numpy(bias).float()
+
+
+def _by_bits(real: npt.NDArray[np.float64], bits: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return real * 2^bits; numpy 1 on Windows takes exponents of C's int alone."""
+    scaled: npt.NDArray[np.float64] = np.ldexp(real, bits.astype(np.intc))
+    return scaled
 
 
 @dataclass(frozen=True)
@@ -279,7 +285,7 @@ def _quantize_layer(
     layer = IntegerLayer(
         kind=kind,
         weight=weight.astype(entering.weight_type),
-        bias=np.rint(np.ldexp(bias.double().numpy(), weight_bits + input_bits)).astype(np.int64),
+        bias=np.rint(_by_bits(bias.double().numpy(), weight_bits + input_bits)).astype(np.int64),
         shift=weight_bits + input_bits - output_bits,
         limit=entering.limit,
         slope=SLOPE if activated else None,
@@ -296,7 +302,7 @@ def _integer_weights(module: nn.Module, largest: int) -> tuple[npt.NDArray[np.fl
         raise RegcodecError(f"{module} has no integer version.")
     kind: Kind = "deconv" if isinstance(module, nn.ConvTranspose2d) else "conv" if module.groups == 1 else "depthwise"
     real, bits = _weights(module, largest)
-    return np.rint(np.ldexp(real, bits[:, None, None, None])), bits, "subpel" if shuffled else kind
+    return np.rint(_by_bits(real, bits[:, None, None, None])), bits, "subpel" if shuffled else kind
 
 
 def _weights(

@@ -39,7 +39,7 @@ def assert_y_is_not_looked_at_before_it_is_answered(
 def assert_a_y_of_another_layout_is_refused(
     model: ExactContext | ExactAutoregressive, z: np.ndarray, y: np.ndarray, rate: Rate
 ) -> None:
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValueError, match="no flat view"):
         next(model.walk(z, np.asfortranarray(y), rate))
 
 
