@@ -111,6 +111,7 @@ STILLS: dict[str, tuple[Callable[[], bytes], str]] = {
     "one-bit": (lambda: saved(colour().convert("1"), "PNG"), "L"),
     "palette": (lambda: saved(colour().quantize(16), "PNG"), "RGB"),
     "grey-palette": (lambda: saved(colour().convert("L").convert("P"), "PNG"), "L"),
+    "grey-palette-one-transparent": (lambda: saved(colour().convert("L").convert("P"), "PNG", transparency=90), "LA"),
     "palette-with-alpha": (lambda: saved(transparent().quantize(16), "PNG"), "RGBA"),
     "palette-one-transparent": (lambda: saved(colour().quantize(16), "PNG", transparency=3), "RGBA"),
     "rgb-one-transparent": (

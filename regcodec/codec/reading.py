@@ -109,12 +109,8 @@ def _plain(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | 
     """Return the image in one of the modes RGB, L, RGBA and LA, and the profile that its pixels still need."""
     if image.mode in ("CMYK", "LAB", "HSV"):
         return _leave_space(image, icc), None
-    if image.has_transparency_data:
-        wanted = "LA" if image.mode in ("1", "L", "LA", "La") else "RGBA"
-    elif image.mode in ("1", "L") or (image.mode == "P" and icc is None and _is_grey(image)):
-        wanted = "L"
-    else:
-        wanted = "RGB"
+    grey = image.mode in ("1", "L", "LA", "La") or (image.mode == "P" and icc is None and _is_grey(image))
+    wanted = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
     return (image if image.mode == wanted else image.convert(wanted)), icc
 
 
