@@ -74,7 +74,8 @@ class PillowCodec:
     @property
     def settings(self) -> str:
         """Pillow, the library under it, and the options."""
-        library = features.version({"JPEG": "jpg"}.get(self.format, self.format.lower()))
+        names = {"JPEG": "libjpeg_turbo", "WEBP": "webp", "AVIF": "avif"}
+        library = features.version(names[self.format])
         return f"Pillow {PIL.__version__}, {self.format} {library}, {json.dumps(dict(self.options), sort_keys=True)}"
 
     def prepare(self) -> None:
