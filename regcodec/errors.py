@@ -22,13 +22,13 @@ class UsageError(RegcodecError):
 
 
 class DamagedFileError(RegcodecError):
-    """Not an .rgc file or pack, truncated, altered, or of a newer version."""
+    """Not an .rgc file or another file of ours, truncated, altered, or of a newer version."""
 
     exit_code = 3
 
 
 class DamagedPackError(DamagedFileError):
-    """The pack that a file or a command names is at hand and cannot be used."""
+    """A pack that is at hand and cannot be used: no pack, altered, or of a newer version."""
 
     exit_code = 4
 

@@ -236,7 +236,10 @@ def test_a_format_is_not_written_under_the_name_of_another(run: Run, coded: Path
     result = run("decode", coded, "--format", "webp", "-o", tmp_path / name)
     assert result.exit_code == 2
     suffix = Path(name).suffix
-    assert f"--format webp makes no {suffix} file. Name it {tmp_path / 'photo.webp'}, or leave it out." in result.stderr
+    assert (
+        f"--format webp makes no {suffix} file. Name it {tmp_path / 'photo.webp'}, or leave --format out."
+        in result.stderr
+    )
     assert run("decode", coded, "--format", "webp", "-o", tmp_path / "photo.w").exit_code == 0
 
 

@@ -99,7 +99,9 @@ def _refuse_other_format(output: Path, format_name: str | None) -> None:
     others = {suffix for name, entry in FORMATS.items() if name != format_name for suffix in entry.suffixes}
     if output.suffix.lower() in (others | {".rgc"}) - set(FORMATS[format_name].suffixes):
         named = output.with_suffix(FORMATS[format_name].suffixes[0])
-        raise UsageError(f"--format {format_name} makes no {output.suffix} file. Name it {named}, or leave it out.")
+        raise UsageError(
+            f"--format {format_name} makes no {output.suffix} file. Name it {named}, or leave --format out."
+        )
 
 
 def decode_file(job: Job, decoding: Decoding) -> Success:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from regcodec.evaluation.sweep import Point
 
 PLOTS = ("rd.png", "rd.svg")
+_WAYS = "Pass --resume to go on with what was measured, --force to measure anew."
 UNBROKEN = 10_000
 """Columns of output that no terminal shows: no cell is cut."""
 
@@ -79,8 +80,8 @@ UNBROKEN = 10_000
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with what --output has, of a call that was interrupted or of a report: points of equal codecs, pixels, "
-    "threads, processes and repeats are not measured again. The report is of this call's codecs.",
+    help="Go on with what --output has of these sets, of a call that was interrupted or of a report: an image is not "
+    "measured again where all its points are there, of an equal codec, equal pixels, threads, processes and repeats.",
 )
 def eval_command(
     datasets: tuple[str, ...],
@@ -161,14 +162,14 @@ def eval_command(
         comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
         comparisons += [compare_published(points[0], curve) for curve in published]
         rows += set_figures(image_set.name, curves[0], comparisons)
-        kept = f"; {journal.kept} of {len(journal.rows)} points are of an earlier call" if journal.kept else ""
+        kept = f"; {journal.kept} of {sum(map(len, points))} points are of an earlier call" if journal.kept else ""
         conditions = f"{len(image_set.paths)} images, real files; {journal.conditions}; pack {own.model.pack.id}{kept}"
         title = f"{own.name} on {image_set.name}"
         print_report(stdout, curves, comparisons, title=title, conditions=conditions)
         if place is None:
             continue
         written += write_report(
-            place, journal.rows, curves, comparisons, title=title, conditions=conditions, force=replacing
+            place, journal.rows(), curves, comparisons, title=title, conditions=conditions, force=replacing
         )
         journal.end()
         if _can_plot():
@@ -193,17 +194,19 @@ def _refuse_points_and_reports(folders: Sequence[Path], output: Path | None, *, 
     from regcodec.evaluation.report import REPORT_FILES
     from regcodec.files import refuse_existing
 
-    for folder in folders:
-        if (folder / PART).exists() and not replacing:
-            raise UsageError(
-                f"{folder / PART}: has the points of a call that did not end. Pass --resume to go on with them, "
-                "--force to measure anew."
-            )
-        for name in (*REPORT_FILES, *(PLOTS if _can_plot() else ())):
-            if folder.is_dir():
-                refuse_existing(folder / name, force=replacing)
+    names = (*REPORT_FILES, *(PLOTS if _can_plot() else ()))
+    reports = [folder / name for folder in folders for name in names if folder.is_dir()]
     if output is not None and len(folders) > 1 and output.is_dir():
-        refuse_existing(output / "sets.csv", force=replacing)
+        reports.append(output / "sets.csv")
+    if not replacing:
+        for path in (folder / PART for folder in folders):
+            if path.exists():
+                raise UsageError(f"{path}: has the points of a call that did not end. {_WAYS}")
+        for path in reports:
+            if path.is_file():
+                raise UsageError(f"{path}: exists already. {_WAYS}")
+    for path in reports:
+        refuse_existing(path, force=replacing)
 
 
 def _how(processes: int, threads: int | None, repeats: int) -> str:

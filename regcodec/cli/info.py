@@ -42,10 +42,10 @@ def info(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
         raise UsageError("-, standard input, is an input on its own.")
     failed = False
     for place, path in enumerate(paths):
-        if place and not as_json:
-            click.echo()
         try:
             _describe(path, as_json)
+            if place + 1 < len(paths) and not as_json:
+                click.echo()
         except BrokenPipeError:
             raise
         except (RegcodecError, OSError) as error:
@@ -145,11 +145,11 @@ def pack_facts(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def well_formed(path: Path) -> Iterator[None]:
-    """Turn what comes of settings or a manifest that no export writes into `DamagedFileError`."""
+    """Turn what comes of settings or a manifest that no export writes into `DamagedPackError`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
-        raise DamagedFileError(f"{path}: what the pack says about itself is not well formed.") from error
+        raise DamagedPackError(f"{path}: what the pack says about itself is not well formed.") from error
 
 
 def _facts(path: Path, pack: Pack) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _pack_rows(facts: dict[str, Any]) -> Rows:
 def training_runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what made a pack, from its manifest, first to last: each run began with the weights of the one before.
 
-    Raises `DamagedFileError` for a manifest whose runs are not what an export writes.
+    Raises `DamagedPackError` for a manifest whose runs are not what an export writes.
     """
     runs: list[dict[str, Any]] = []
     stage: dict[str, Any] | None = facts
@@ -220,7 +220,7 @@ def training_runs(facts: dict[str, Any]) -> list[dict[str, Any]]:
                 runs.append({"steps": steps, **kept, "regularizer": regularizer})
             stage = stage.get("init")
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise DamagedFileError(f"{facts['file']}: what its manifest says of training is not well formed.") from error
+        raise DamagedPackError(f"{facts['file']}: what its manifest says of training is not well formed.") from error
     return runs[::-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import io
+import os
 import signal
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -106,7 +107,7 @@ def run(prog_name: str | None = None) -> None:
     try:
         main(prog_name=prog_name)
     except SystemExit as end:
-        if end.code == INTERRUPTED:
+        if end.code == INTERRUPTED and os.name != "nt":  # where the code would be 3
             let_output_be_lost()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)

@@ -72,7 +72,8 @@ def plan(inputs: Sequence[Path], places: Places, kind: Kind, *, recursive: bool,
     OUTPUT, as other coders have it, the output would get another name.
     """
     last = inputs[-1]
-    if len(inputs) == 2 and places.out_dir is None and (last == STANDARD or last.suffix.lower() in outputs):
+    unnamed = places.output is None and places.out_dir is None
+    if len(inputs) == 2 and unnamed and (last == STANDARD or last.suffix.lower() in outputs):
         raise UsageError(f"{last}: is no input. If it is the output, name it with -o.")
     _refuse_mixtures(inputs, places)
     planned: list[Job | Failure] = []

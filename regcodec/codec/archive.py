@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedPackError
 
 LARGEST = 1 << 28
 """Bytes of an archive."""
@@ -36,22 +36,22 @@ _LOCATOR = 20
 def read_archive(file: IO[bytes], *, most: int, comment: int = 0) -> tuple[dict[str, bytes], bytes]:
     """Return the members of a stored ZIP by name, at most `most`, and its comment of `comment` bytes.
 
-    Raises `DamagedFileError` for compressed, encrypted, repeated or overlapping members, and anything that is no ZIP.
+    Raises `DamagedPackError` for compressed, encrypted, repeated or overlapping members, and anything that is no ZIP.
     """
     size = file.seek(0, io.SEEK_END)
     if size > LARGEST:
-        raise DamagedFileError(f"it has more than {LARGEST:,} bytes.")
+        raise DamagedPackError(f"it has more than {LARGEST:,} bytes.")
     place = max(size - _END.size - comment, 0)
     before = min(place, _LOCATOR)
     file.seek(place - before)
     if file.read(before).startswith(b"PK\6\7"):
-        raise DamagedFileError("it is a ZIP64 file, whose directory is another.")
+        raise DamagedPackError("it is a ZIP64 file, whose directory is another.")
     end = file.read(_END.size)
     if len(end) < _END.size or not end.startswith(b"PK\5\6"):
-        raise DamagedFileError("it is not a ZIP file of the expected form.")
+        raise DamagedPackError("it is not a ZIP file of the expected form.")
     _, _, _, here, entries, directory, _, _ = _END.unpack(end)
     if not here == entries <= most or directory > entries * LARGEST_ENTRY:
-        raise DamagedFileError(f"its directory has {entries} members in {directory} bytes.")
+        raise DamagedPackError(f"its directory has {entries} members in {directory} bytes.")
     try:
         with zipfile.ZipFile(file) as archive:
             _refuse_odd(archive.infolist(), size)
@@ -66,7 +66,7 @@ def read_archive(file: IO[bytes], *, most: int, comment: int = 0) -> tuple[dict[
         RuntimeError,
         OverflowError,
     ) as error:
-        raise DamagedFileError(f"{error}.") from error
+        raise DamagedPackError(f"{error}.") from error
 
 
 def integers(
@@ -77,24 +77,24 @@ def integers(
     whole = stored.ndim == axes and stored.dtype.kind in "iu"
     row = stored.astype(dtype) if whole else stored
     if not whole or not np.array_equal(row, stored):
-        raise DamagedFileError(f"the pack's {name} is not a list of integers in range.")
+        raise DamagedPackError(f"the pack's {name} is not a list of integers in range.")
     return row
 
 
 def read_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of an uncompressed .npz file of numbers in C order; anything else is a `DamagedFileError`."""
+    """Return the arrays of an uncompressed .npz file of numbers in C order; anything else is a `DamagedPackError`."""
     members, _ = read_archive(io.BytesIO(data), most=MOST_ARRAYS)
     return {name.removesuffix(".npy"): _array(name, content) for name, content in members.items()}
 
 
 def _refuse_odd(members: list[zipfile.ZipInfo], size: int) -> None:
     if not all(m.compress_type == zipfile.ZIP_STORED and m.file_size == m.compress_size for m in members):
-        raise DamagedFileError("its members are compressed.")
+        raise DamagedPackError("its members are compressed.")
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
-        raise DamagedFileError("it has two members of one name.")
+        raise DamagedPackError("it has two members of one name.")
     if sum(member.file_size for member in members) > size:
-        raise DamagedFileError("its members state more bytes than the file has.")
+        raise DamagedPackError("its members state more bytes than the file has.")
 
 
 def _array(name: str, content: bytes) -> npt.NDArray[Any]:
@@ -102,7 +102,7 @@ def _array(name: str, content: bytes) -> npt.NDArray[Any]:
     try:
         version = _NPY.read_magic(stream)
         if version != (1, 0):
-            raise DamagedFileError(f"{name} has npy version {version[0]}.{version[1]}, not 1.0.")
+            raise DamagedPackError(f"{name} has npy version {version[0]}.{version[1]}, not 1.0.")
         shape, fortran, dtype = _NPY.read_array_header_1_0(stream)
     except (
         ValueError,
@@ -113,10 +113,10 @@ def _array(name: str, content: bytes) -> npt.NDArray[Any]:
         RecursionError,
         MemoryError,
     ) as error:
-        raise DamagedFileError(f"{name} is not an array.") from error
+        raise DamagedPackError(f"{name} is not an array.") from error
     if dtype.hasobject or dtype.kind not in "iuf" or fortran:
-        raise DamagedFileError(f"{name} is not an array of numbers in C order.")
+        raise DamagedPackError(f"{name} is not an array of numbers in C order.")
     body = memoryview(content)[stream.tell() :]
     if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != len(body):
-        raise DamagedFileError(f"{name} states {prod(shape):,} numbers and has {len(body):,} bytes.")
+        raise DamagedPackError(f"{name} states {prod(shape):,} numbers and has {len(body):,} bytes.")
     return np.frombuffer(body, dtype).reshape(shape)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedPackError
 
 OPERATORS = {
     "Abs", "Add", "Cast", "Clip", "Concat", "Constant", "Conv", "ConvTranspose", "DepthToSpace", "DequantizeLinear",
@@ -41,7 +41,7 @@ Value = int | memoryview | Fixed
 
 
 def refuse_unsafe(model: bytes) -> None:
-    """Raise `DamagedFileError` with what is not allowed in an ONNX model."""
+    """Raise `DamagedPackError` with what is not allowed in an ONNX model."""
     try:
         graph = graph_of(model)
         nodes, growth = 0, 1
@@ -51,11 +51,11 @@ def refuse_unsafe(model: bytes) -> None:
             elif number == 5:
                 _refuse_tensor(_message(value))
             elif number == 15:
-                raise DamagedFileError("it has a sparse constant.")
+                raise DamagedPackError("it has a sparse constant.")
             if nodes > MOST_NODES or growth > MOST_GROWTH:
-                raise DamagedFileError(f"it has {nodes} operators that enlarge by {growth}.")
+                raise DamagedPackError(f"it has {nodes} operators that enlarge by {growth}.")
     except (IndexError, ValueError) as error:
-        raise DamagedFileError("it is not an ONNX model.") from error
+        raise DamagedPackError("it is not an ONNX model.") from error
 
 
 def graph_of(model: bytes) -> memoryview:
@@ -67,11 +67,11 @@ def graph_of(model: bytes) -> memoryview:
 def _model_field(number: int, value: Value) -> bool:
     """Return whether a field of ModelProto is its graph."""
     if number in (20, 25):
-        raise DamagedFileError("it has functions of its own.")
+        raise DamagedPackError("it has functions of its own.")
     if number == 8:  # opset_import
         domain = b"".join(bytes(_message(v)) for n, v in message_fields(_message(value)) if n == 1)
         if domain not in (b"", b"ai.onnx"):
-            raise DamagedFileError(f"it has operators of {domain.decode('ascii', 'replace')}.")
+            raise DamagedPackError(f"it has operators of {domain.decode('ascii', 'replace')}.")
     return number == 7
 
 
@@ -84,13 +84,13 @@ def _node(node: memoryview) -> int:
         elif number == 5:
             attributes.append(_attribute(_message(value)))
         elif number == 7 and bytes(_message(value)) not in (b"", b"ai.onnx"):
-            raise DamagedFileError(f"it has operators of {bytes(_message(value)).decode('ascii', 'replace')}.")
+            raise DamagedPackError(f"it has operators of {bytes(_message(value)).decode('ascii', 'replace')}.")
     if operator not in OPERATORS:
-        raise DamagedFileError(f"it has the operator {operator!r}.")
+        raise DamagedPackError(f"it has the operator {operator!r}.")
     for name, numbers in attributes:
         stepping = name in ("strides", "pads", "dilations", "kernel_shape", "output_padding", "blocksize")
         if name == "output_shape" or (stepping and any(abs(n) > LARGEST_STEP for n in numbers)):
-            raise DamagedFileError(f"it has {operator} with {name} {list(numbers)}.")
+            raise DamagedPackError(f"it has {operator} with {name} {list(numbers)}.")
         if (operator, name) in (("ConvTranspose", "strides"), ("DepthToSpace", "blocksize")):
             growth = max([growth, *numbers])
     return growth
@@ -107,7 +107,7 @@ def _attribute(attribute: memoryview) -> tuple[str, list[int]]:
         elif number in (3, 8):
             numbers += signed_integers(value)
         elif number in (6, 10, 11, 14, 15, 22, 23):
-            raise DamagedFileError("it has a graph inside an operator.")
+            raise DamagedPackError("it has a graph inside an operator.")
     return name, numbers
 
 
@@ -122,12 +122,12 @@ def _refuse_tensor(tensor: memoryview) -> None:
         elif number == 9:
             raw = _message(value)
         elif number == 13 or (number == 14 and value != 0):
-            raise DamagedFileError("it has weights in another file.")
+            raise DamagedPackError("it has weights in another file.")
     elements = prod(dims)
     if min(dims, default=0) < 0 or kind not in ITEM_BYTES:
-        raise DamagedFileError(f"it has a constant of type {kind} and shape {dims}.")
+        raise DamagedPackError(f"it has a constant of type {kind} and shape {dims}.")
     if elements > SHORT if raw is None else elements * ITEM_BYTES[kind] != len(raw):
-        raise DamagedFileError(f"it has a constant of shape {dims} that has other bytes.")
+        raise DamagedPackError(f"it has a constant of shape {dims} that has other bytes.")
 
 
 def message_fields(message: Value) -> Iterator[tuple[int, Value]]:

@@ -16,7 +16,7 @@ from regcodec.codec.rates import Rates
 from regcodec.codec.tiles import Grid, Tiling
 from regcodec.codec.transforms import Latent, Transforms
 from regcodec.coding.tables import FrequencyTables
-from regcodec.errors import DamagedFileError, naming
+from regcodec.errors import DamagedPackError, naming
 from regcodec.exact.autoregressive import ExactAutoregressive, MaskedContext
 from regcodec.exact.context import ContextNetwork, ExactContext
 from regcodec.exact.hyperprior import MOST_BITS, ExactHyperprior, Step
@@ -51,14 +51,14 @@ class Model:
     def from_pack(cls, pack: Pack, *, threads: int | None = None) -> Model:
         """Make a pack in memory ready."""
         if pack.codec.get("architecture") not in ARCHITECTURES:
-            raise DamagedFileError(
+            raise DamagedPackError(
                 f"the architecture {pack.codec.get('architecture')!r} is unknown to this program. Update regcodec."
             )
         try:
             model = _assemble(pack, threads)
             model._validate()
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
-            raise DamagedFileError(f"the pack is not well formed ({error!r}).") from error
+            raise DamagedPackError(f"the pack is not well formed ({error!r}).") from error
         return model
 
     @property
@@ -133,7 +133,7 @@ class Model:
         except (OverflowError, TypeError, ValueError):
             curvature = np.empty(0, np.float32)
         if curvature.shape != self.entropy.channels[1:] or not (np.isfinite(curvature) & (curvature >= 0)).all():
-            raise DamagedFileError(f"the manifest of {self.name} has a context_curvature that is not well formed.")
+            raise DamagedPackError(f"the manifest of {self.name} has a context_curvature that is not well formed.")
         return curvature
 
     def _validate(self) -> None:
@@ -142,7 +142,7 @@ class Model:
         self.z_tables.validate()
         doubled = sum(layer.kind in ("deconv", "subpel") for layer in self.entropy.layers) == 2  # from z to y
         if not doubled or len(self.y_tables) != len(self.entropy.thresholds) + 1 or self.stride < 4 or self.stride % 4:
-            raise DamagedFileError("the pack's tables do not fit its networks.")
+            raise DamagedPackError("the pack's tables do not fit its networks.")
         self.rates.validate(
             y_tables=len(self.y_tables),
             z_tables=len(self.z_tables),

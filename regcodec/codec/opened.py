@@ -9,7 +9,6 @@ from regcodec.bitstream.container import read_rgc
 from regcodec.codec.library import find_pack, find_pack_by_id
 from regcodec.codec.model import Model
 from regcodec.codec.pack import stated_id
-from regcodec.errors import DamagedFileError, DamagedPackError
 
 
 def model_for_encoding(name_or_path: str | None, threads: int | None) -> Model:
@@ -33,7 +32,4 @@ def model_for_decoding(data: bytes, name_or_path: str | None, threads: int | Non
 @lru_cache(maxsize=4)
 def _open(path: Path, pack_id: str | None, changed: int, threads: int | None) -> Model:
     """Id and time of the last change are keys: a pack replaced by another, or by another manifest, is opened anew."""
-    try:
-        return Model.open(path, threads=threads)
-    except DamagedFileError as error:  # which says nothing about the file to code
-        raise DamagedPackError(str(error)) from error
+    return Model.open(path, threads=threads)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy.typing as npt
 
 from regcodec.codec.archive import read_archive, read_arrays
-from regcodec.errors import DamagedFileError, PackNotFoundError, naming
+from regcodec.errors import DamagedPackError, PackNotFoundError, naming
 
 FORMAT = 1
 NORMATIVE = ("codec.json", "analysis.onnx", "hyper_analysis.onnx", "synthesis.onnx", "entropy.npz")
@@ -99,14 +99,14 @@ def read_pack(path: Path) -> Pack:
         with naming("not a regcodec pack"), path.open("rb") as file:
             members, stated = read_archive(file, most=len(MEMBERS), comment=len(_COMMENT) + 16)
             if set(members) != set(MEMBERS):
-                raise DamagedFileError(f"its members are not {', '.join(MEMBERS)}.")
+                raise DamagedPackError(f"its members are not {', '.join(MEMBERS)}.")
             codec, manifest = (_json(name, members[name]) for name in ("codec.json", MANIFEST))
             del members[MANIFEST]
         found = pack_id(members)
         if stated != _COMMENT + found.encode():
-            raise DamagedFileError("the pack is damaged: its id does not match its contents.")
+            raise DamagedPackError("the pack is damaged: its id does not match its contents.")
         if codec.get("format") != FORMAT:
-            raise DamagedFileError(
+            raise DamagedPackError(
                 f"the pack has format {codec.get('format')}, this program reads {FORMAT}. Update regcodec."
             )
         return Pack(path.stem, found, codec, manifest, members)
@@ -114,13 +114,13 @@ def read_pack(path: Path) -> Pack:
 
 def _json(name: str, text: bytes) -> dict[str, Any]:
     if len(text) > LARGEST_JSON:
-        raise DamagedFileError(f"{name} has more than {LARGEST_JSON:,} bytes.")
+        raise DamagedPackError(f"{name} has more than {LARGEST_JSON:,} bytes.")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{name} is not JSON ({error}).") from error
+        raise DamagedPackError(f"{name} is not JSON ({error}).") from error
     if not isinstance(value, dict):
-        raise DamagedFileError(f"{name} is not a JSON object.")
+        raise DamagedPackError(f"{name} is not a JSON object.")
     return value
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from regcodec.codec.archive import integers
 from regcodec.codec.pack import Pack
 from regcodec.config import lambda_of_quality
-from regcodec.errors import DamagedFileError, UsageError
+from regcodec.errors import DamagedFileError, DamagedPackError, UsageError
 from regcodec.exact.hyperprior import LARGEST_GAIN, LARGEST_Z_STEP
 from regcodec.exact.rate import Rate
 
@@ -60,11 +60,11 @@ class Rates:
             return cls(pack.name, trained, trained, gains, entries, np.array([unit]), offsets, z_channels, {})
         first, per_q = grid["first"], grid["per_q"]
         if type(first) not in (int, float) or type(per_q) is not int or per_q < 1 or not trained:
-            raise DamagedFileError("the pack's quality table is not well formed.")
+            raise DamagedPackError("the pack's quality table is not well formed.")
         gains, entries, z_steps = (integers(arrays, name, np.int64) for name in ("gains", "entries", "z_steps"))
         offsets = integers(arrays, "offsets", np.int64, axes=2)
         if not len(trained) <= len(gains) <= MOST_ROWS:
-            raise DamagedFileError("the pack's quality table is not well formed.")
+            raise DamagedPackError("the pack's quality table is not well formed.")
         qualities = tuple(round(first + i / per_q, 6) for i in range(len(gains)))
         nearest = tuple(_nearest(q, qualities) for q in trained)
         biases = {
@@ -121,7 +121,7 @@ class Rates:
         return int(self.entries[row])
 
     def validate(self, *, y_tables: int, z_tables: int, parameter_bits: int, bias_widths: dict[str, int]) -> None:
-        """Raise `DamagedFileError` unless every row is usable; `bias_widths` are channels of the parts told."""
+        """Raise `DamagedPackError` unless every row is usable; `bias_widths` are channels of the parts told."""
         rows, coarse = len(self.gains), len(self.z_steps)
         well_formed = (
             1 <= rows <= MOST_ROWS
@@ -138,7 +138,7 @@ class Rates:
             and all(((b > -LARGEST_BIAS) & (b < LARGEST_BIAS)).all() for b in self.biases.values())
         )
         if not well_formed:
-            raise DamagedFileError("the pack's quality table is not well formed.")
+            raise DamagedPackError("the pack's quality table is not well formed.")
 
     @cached_property
     def _grid(self) -> npt.NDArray[np.float64]:

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-from regcodec.errors import DamagedFileError, UsageError, naming
+from regcodec.errors import DamagedPackError, UsageError, naming
 
 LARGEST_TILE = 1 << 26
 """Pixels; a pack that asks for more is refused."""
@@ -44,7 +44,7 @@ class Tiling:
     """Pixels, a multiple of a quarter of the stride, at least the reach of g_s."""
 
     def validate(self, stride: int) -> None:
-        """Raise `DamagedFileError` unless the constants make a grid of bounded tiles."""
+        """Raise `DamagedPackError` unless the constants make a grid of bounded tiles."""
         sides = (self.core, self.analysis_halo, self.synthesis_halo)
         whole_numbers = all(isinstance(value, int) for value in (self.whole, *sides))
         if not (
@@ -55,7 +55,7 @@ class Tiling:
             and (self.core + 2 * max(sides[1:])) ** 2 <= LARGEST_TILE
             and self.core % stride == self.analysis_halo % stride == 4 * self.synthesis_halo % stride == 0
         ):
-            raise DamagedFileError("the pack's tile constants are not well formed.")
+            raise DamagedPackError("the pack's tile constants are not well formed.")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from regcodec.codec.graphs import refuse_unsafe
 from regcodec.codec.pixels import Planes
-from regcodec.errors import DamagedFileError, NoGradientError, RegcodecError, naming
+from regcodec.errors import DamagedFileError, DamagedPackError, NoGradientError, RegcodecError, naming
 
 _NO_MEMORY = ("bad allocation", "bad_alloc", "Failed to allocate")
 """What onnxruntime's errors say when there is none."""
@@ -102,7 +102,7 @@ class Transforms:
             raise _meant(error, f"a transform of the pack does not fit its tables ({error}).") from error
         found = tuple(np.shape(result) for result in results)
         if found != shapes:
-            raise DamagedFileError(f"a transform of the pack gives {found} where its tables need {shapes}.")
+            raise DamagedPackError(f"a transform of the pack gives {found} where its tables need {shapes}.")
         return [np.asarray(result, np.float32) for result in results]
 
     @cached_property
@@ -125,10 +125,7 @@ class Transforms:
 
     def _session(self, name: str, changed: Callable[[bytes], bytes] = bytes) -> Any:
         """Return a graph of the pack, `changed` after it was found to be safe."""
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it would report every session to its makers
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()  # what older ones on Windows report
+        onnxruntime = runtime()
         with naming(f"the pack's {name} is refused"):
             refuse_unsafe(self._members[name])
         model = changed(self._members[name])
@@ -146,8 +143,17 @@ class Transforms:
             raise _meant(error, f"the pack's {name} cannot be loaded ({error}).") from error
 
 
+def runtime() -> Any:
+    """Return the module onnxruntime, which reports nothing to its makers."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it would report every session
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # what older ones on Windows report
+    return onnxruntime
+
+
 def _meant(error: Exception, damage: str) -> RegcodecError:
     """Return what an error of onnxruntime means: too little memory, or a pack with this damage."""
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return RegcodecError("not enough memory.")
-    return DamagedFileError(damage)
+    return DamagedPackError(damage)

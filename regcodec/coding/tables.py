@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.coding.escape import escape_bits
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedPackError
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
@@ -69,7 +69,7 @@ class FrequencyTables:
         return list(zip(self.lows.tolist(), self.lengths.tolist(), strict=True))
 
     def validate(self) -> None:
-        """Raise `DamagedFileError` unless every table is one that can be coded with."""
+        """Raise `DamagedPackError` unless every table is one that can be coded with."""
         lengths = self.lengths
         well_formed = (
             len(lengths) == len(self.lows) > 0
@@ -81,7 +81,7 @@ class FrequencyTables:
             and bool((np.abs(self.lows.astype(np.int64)) <= LARGEST_TABLE).all())
         )
         if not well_formed:
-            raise DamagedFileError("the pack's frequency tables are not well formed.")
+            raise DamagedPackError("the pack's frequency tables are not well formed.")
 
     def ideal_bits(self, symbols: npt.NDArray[np.int32], tables: npt.NDArray[np.integer[Any]]) -> float:
         """Return the code length of `symbols` under these tables, escapes included, in bits."""

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -186,7 +185,9 @@ class PackCodec:
     @property
     def settings(self) -> str:
         """The pack's id, this program, and the library that runs the transforms."""
-        return f"pack {self.model.pack.id}, regcodec {__version__}, onnxruntime {version('onnxruntime')}"
+        from regcodec.codec.transforms import runtime
+
+        return f"pack {self.model.pack.id}, regcodec {__version__}, onnxruntime {runtime().__version__}"
 
     @property
     def qualities(self) -> tuple[float, ...]:

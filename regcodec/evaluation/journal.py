@@ -3,7 +3,8 @@
     OUT/points.jsonl.part   what a call has measured, added to image by image; removed when its report is there
     OUT/points.jsonl        of a report: what was measured for it
 
-Each line is a point and its origin. A line of another origin counts for nothing: its image is measured anew.
+Each line is a point and its origin. A line of another origin does not count: its image is measured anew. Lines of
+codecs that a call does not measure stay.
 
 Anyone above `codec` may import this file.
 """
@@ -14,9 +15,9 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from regcodec.errors import UsageError
 from regcodec.evaluation.codecs import ImageCodec
@@ -27,6 +28,9 @@ from regcodec.files import write_atomically
 
 POINTS = "points.jsonl"
 PART = f"{POINTS}.part"
+ANEW = {"anew": True}
+"""Begins the points of a call that is not to go on with a report beside them."""
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,12 @@ class Origin:
     digest: str
     """Of the image's pixels."""
     conditions: str
-    """What times depend on: processor, threads, processes, repeats."""
+    """What times depend on: architecture, threads, processes, repeats."""
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Return that of a line; what it lacks, as reports of older versions do, is empty and no origin of anything."""
+        return cls(*(row.get(field.name, "") for field in fields(cls)))
 
 
 class Journal:
@@ -47,23 +56,20 @@ class Journal:
     def __init__(self, images: Pictures, conditions: str, folder: Path | None = None, *, resume: bool = False) -> None:
         """Keep points in `folder`, if there is one; with `resume` go on with those that are there.
 
-        Raises `UsageError` for lines that are no points.
+        Raises `UsageError` for lines that are no points, and where none is of these images and conditions.
         """
         self.images, self.conditions = images, conditions
+        self.kept = 0
+        """Points that an earlier call measured."""
         self._part = None if folder is None else folder / PART
         self._before: dict[tuple[str, str, Origin], dict[float, Point]] = defaultdict(dict)
-        self.rows: list[dict[str, Any]] = []
-        """What points.jsonl has to hold: the lines of every codec that was measured."""
-        self.kept = 0
-        """Points among them that an earlier call measured."""
-        if folder is None or self._part is None:
-            return
-        if resume:
-            report = folder / POINTS
-            self._read(report, report.read_bytes().splitlines() if report.exists() else [])
-            self._read(self._part, whole_lines(self._part) if self._part.exists() else [])
-        else:
-            self.end()
+        self._lines: list[Row] = []
+        self._measured: dict[str, list[Row]] = {}
+        self._anew = not resume
+        if folder is not None and resume:
+            self._read(folder / POINTS, folder / PART)
+        elif self._part is not None:
+            self._part.unlink(missing_ok=True)
 
     def measure(
         self,
@@ -80,7 +86,7 @@ class Journal:
             label: Origin(codec.settings, digest, self.conditions) for label, digest in self.images.digests.items()
         }
 
-        def lines(points: Iterable[Point]) -> list[dict[str, Any]]:
+        def lines(points: Iterable[Point]) -> list[Row]:
             return [{**point.row(), **asdict(origins[point.image])} for point in points]
 
         found: dict[str, list[Point]] = {}
@@ -106,32 +112,62 @@ class Journal:
         for point in measured:
             found.setdefault(point.image, []).append(point)
         ordered = [point for label in origins for point in found[label]]
-        self.rows += lines(ordered)
+        self._measured[codec.name] = lines(ordered)
         return ordered
+
+    def rows(self) -> list[Row]:
+        """Return what points.jsonl has to hold: the codecs that were measured, then what was there of others."""
+        others = [line for line in self._lines if line["codec"] not in self._measured]
+        return [row for rows in self._measured.values() for row in rows] + others
 
     def end(self) -> None:
         """Remove what only an interrupted call needs."""
         if self._part is not None:
             self._part.unlink(missing_ok=True)
 
-    def _add(self, rows: list[dict[str, Any]]) -> None:
+    def _add(self, rows: list[Row]) -> None:
         if self._part is None:
             return
         self._part.parent.mkdir(parents=True, exist_ok=True)
+        begun = [] if self._part.exists() or not self._anew else [ANEW]
         with self._part.open("a") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
+            file.write("".join(json.dumps(row) + "\n" for row in [*begun, *rows]))
 
-    def _read(self, path: Path, lines: list[bytes]) -> None:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                point = Point.of(row)
-                known = (row.get("settings"), row.get("digest"), row.get("conditions"))  # older reports lack them
-                self._before[point.codec, point.image, Origin(*known)][point.quality] = point
-            except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(
-                    f"{path}: line {number} is no point of an evaluation. Pass --force to measure anew."
-                ) from error
+    def _read(self, report: Path, part: Path) -> None:
+        lines = _parsed(part, whole_lines(part)) if part.exists() else []
+        if lines[:1] == [ANEW]:
+            lines = lines[1:]
+        elif report.exists():
+            lines = _parsed(report, report.read_bytes().splitlines()) + lines
+        latest: dict[tuple[Any, ...], Row] = {}
+        for line in lines:
+            point = Point.of(line)
+            origin = Origin.of(line)
+            self._before[point.codec, point.image, origin][point.quality] = point
+            latest[point.codec, point.image, point.quality, origin] = line
+        self._lines = list(latest.values())
+        origins = [origin for _, _, origin in self._before]
+        digests = set(self.images.digests.values())
+        if origins and not any(o.digest in digests and o.conditions == self.conditions for o in origins):
+            raise UsageError(
+                f"{report.parent}: has no points of these images measured with {self.conditions}. "
+                "Choose another --output, or pass --force to measure anew."
+            )
+
+
+def _parsed(path: Path, lines: list[bytes]) -> list[Row]:
+    """Return the lines of a journal: points, and `ANEW` as the first; raises `UsageError` for any other."""
+    found: list[Row] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(json.loads(line))
+            if number > 1 or found != [ANEW]:
+                hash((Origin.of(found[-1]), Point.of(found[-1]).quality))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path}: line {number} is no point of an evaluation. Pass --force to measure anew."
+            ) from error
+    return found
 
 
 def whole_lines(path: Path) -> list[bytes]:

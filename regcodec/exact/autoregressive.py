@@ -24,7 +24,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedPackError
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step, flat
 from regcodec.exact.layers import Activations, IntegerLayer, clamped
 from regcodec.exact.rate import Rate
@@ -56,7 +56,7 @@ class MaskedContext:
     """Of p and of the masked convolution's result where the parameter network reads them."""
 
     def validate(self, latent: int, parameter_bits: int) -> None:
-        """Raise `DamagedFileError` unless the layers fit together and each is proven exact; `latent` is M."""
+        """Raise `DamagedPackError` unless the layers fit together and each is proven exact; `latent` is M."""
         inner = [layer.channels[1] for layer in self.layers[1:3]]
         features = [len(BEFORE) * latent, 2 * latent, *inner, 2 * latent]
         wanted = [(features[0], features[1]), (4 * latent, features[2]), *pairwise(features[2:])]
@@ -67,7 +67,7 @@ class MaskedContext:
             and 0 <= self.feature_bits <= parameter_bits
         )
         if not well_formed:
-            raise DamagedFileError("the pack's context network is not well formed.")
+            raise DamagedPackError("the pack's context network is not well formed.")
         for layer in self.layers:
             layer.prove()
 
@@ -95,7 +95,7 @@ class ExactAutoregressive(ExactHyperprior):
     context: MaskedContext
 
     def validate(self) -> None:
-        """Raise `DamagedFileError` unless every result is proven exact."""
+        """Raise `DamagedPackError` unless every result is proven exact."""
         super().validate()
         self.context.validate(self.channels[1], self.parameter_bits)
         self._prove_read_back(self.context.input_bits)

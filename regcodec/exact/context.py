@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedPackError
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior, Step, flat
 from regcodec.exact.layers import ADDING, Activations, IntegerLayer, clamped
 from regcodec.exact.rate import Rate
@@ -66,7 +66,7 @@ class ContextNetwork:
     input_bits: int
 
     def validate(self, latent: int, parameter_bits: int) -> None:
-        """Raise `DamagedFileError` unless the layers fit together and each is proven exact; `latent` is M."""
+        """Raise `DamagedPackError` unless the layers fit together and each is proven exact; `latent` is M."""
         blocks = max(len(self.layers) - 7, 0) // 3
         width = self.layers[0].channels[1] if self.layers else 0
         wide = [layer.channels[1] for layer in self.layers[5:-3:3]]
@@ -82,7 +82,7 @@ class ContextNetwork:
             and 0 <= self.input_bits <= parameter_bits
         )
         if not well_formed:
-            raise DamagedFileError("the pack's context network is not well formed.")
+            raise DamagedPackError("the pack's context network is not well formed.")
         for layer in self.layers:
             layer.prove()
 
@@ -126,7 +126,7 @@ class ExactContext(ExactHyperprior):
     context: ContextNetwork
 
     def validate(self) -> None:
-        """Raise `DamagedFileError` unless every result is proven exact."""
+        """Raise `DamagedPackError` unless every result is proven exact."""
         super().validate()
         self.context.validate(self.channels[1], self.parameter_bits)
         self._prove_read_back(self.context.input_bits)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedPackError
 from regcodec.exact.layers import FLOAT64_EXACT, Activations, IntegerLayer, clamped
 from regcodec.exact.rate import Rate
 
@@ -76,11 +76,11 @@ class ExactHyperprior:
     """How many share the work; the result does not depend on it."""
 
     def validate(self) -> None:
-        """Raise `DamagedFileError` unless every result is proven exact."""
+        """Raise `DamagedPackError` unless every result is proven exact."""
         if not self.layers:
-            raise DamagedFileError("the pack's entropy model has no layers.")
+            raise DamagedPackError("the pack's entropy model has no layers.")
         if not all(((a > -FLOAT64_EXACT) & (a < FLOAT64_EXACT)).all() for a in (self.medians, self.thresholds)):
-            raise DamagedFileError("the pack's medians or thresholds are out of range.")  # differences would wrap
+            raise DamagedPackError("the pack's medians or thresholds are out of range.")  # differences would wrap
         widest = int(np.abs(self.medians).max(initial=0)) + (LARGEST_Z_STEP << 31)
         rising = bool((np.diff(self.thresholds) > 0).all())
         fits = widest < FLOAT64_EXACT and PARAMETER_LIMIT * LARGEST_GAIN < FLOAT64_EXACT
@@ -89,7 +89,7 @@ class ExactHyperprior:
         bits = all(0 <= value <= MOST_BITS for value in (self.z_bits, self.parameter_bits, self.gain_bits))
         fitting = chained and shapes[-1][1] % 2 == 0
         if not (bits and fits and fitting and rising and len(self.thresholds) < 256):
-            raise DamagedFileError("the pack's entropy model is not well formed.")
+            raise DamagedPackError("the pack's entropy model is not well formed.")
         for layer in self.layers:
             layer.prove()
 
@@ -130,11 +130,11 @@ class ExactHyperprior:
         return np.floor(y_hat, out=y_hat)
 
     def _prove_read_back(self, input_bits: int) -> None:
-        """Raise `DamagedFileError` unless `_read_back` is exact for any symbol."""
+        """Raise `DamagedPackError` unless `_read_back` is exact for any symbol."""
         reached = (SYMBOL_LIMIT + 1 << self.parameter_bits) + (PARAMETER_LIMIT * LARGEST_GAIN >> self.gain_bits) + 1
         divisor = LARGEST_GAIN << self.parameter_bits - input_bits
         if (reached << self.gain_bits + 1) + divisor >= FLOAT64_EXACT:
-            raise DamagedFileError("the pack's fixed point is not exact: y_hat may pass 2^53.")
+            raise DamagedPackError("the pack's fixed point is not exact: y_hat may pass 2^53.")
 
     def parameters(
         self, z_symbols: npt.NDArray[np.int32], rate: Rate

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedPackError
 from regcodec.exact.share import share
 
 FLOAT32_EXACT = 1 << 24
@@ -57,16 +57,16 @@ class IntegerLayer:
     """Leaky ReLU: a negative result is multiplied by num / 2^bits (rounding halves up); None is no activation."""
 
     def prove(self) -> None:
-        """Raise `DamagedFileError` unless the layer is one that an export writes and its bound holds."""
+        """Raise `DamagedPackError` unless the layer is one that an export writes and its bound holds."""
         outs, ins, *sides = self.weight.shape if self.weight.ndim == 4 else (0, 0, 0)
         integers = self.weight.dtype.kind == "i" and self.weight.min() > -(1 << 31) and self.weight.max() < 1 << 31
         whole = outs % 4 == 0 if self.kind == "subpel" else ins == 1 or self.kind != "depthwise"
         square = len(set(sides)) == 1 and sides[0] % 2 == 1 and sides[0] <= LARGEST_KERNEL and whole
         shaped = square and outs > 0 and self.bias.shape == self.shift.shape == (outs,)
         if not (integers and shaped and 0 < self.limit < 1 << 31 and _is_slope(self.slope)):
-            raise DamagedFileError("the pack's integer network has a layer that is not well formed.")
+            raise DamagedPackError("the pack's integer network has a layer that is not well formed.")
         if not (((self.shift >= 1) & (self.shift < 53)).all() and (np.abs(self.bias) < FLOAT64_EXACT).all()):
-            raise DamagedFileError("the pack's integer network has shifts or biases out of range.")
+            raise DamagedPackError("the pack's integer network has shifts or biases out of range.")
         _ = self.dtype
 
     @property
@@ -98,10 +98,10 @@ class IntegerLayer:
 
     @cached_property
     def dtype(self) -> type[np.floating[Any]]:
-        """Return the float type whose integers the bound fits; prove it or raise `DamagedFileError`."""
+        """Return the float type whose integers the bound fits; prove it or raise `DamagedPackError`."""
         slope_bound = self.bound * abs(self.slope[0]) if self.slope else 0
         if max(self.bound, slope_bound) >= FLOAT64_EXACT:
-            raise DamagedFileError(f"the pack's integer network is not exact: a sum may reach {self.bound}.")
+            raise DamagedPackError(f"the pack's integer network is not exact: a sum may reach {self.bound}.")
         return np.float32 if max(self.bound, slope_bound) < FLOAT32_EXACT else np.float64
 
     def __call__(self, a: Activations, threads: int = 1) -> Activations:

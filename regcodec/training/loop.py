@@ -60,7 +60,11 @@ class RunPaths:
 
 
 class InterruptedRunError(RegcodecError):
-    """A signal stopped the run after its checkpoint was written."""
+    """A signal stopped the run after its checkpoint was written; the exit code is that of the signal."""
+
+    def __init__(self, said: str, number: int = signal.SIGTERM) -> None:
+        super().__init__(said)
+        self.exit_code = 128 + number
 
 
 def train(
@@ -168,9 +172,8 @@ class _Run:
                     self._save()
                 if stopped:
                     batches.close()
-                    raise InterruptedRunError(
-                        f"stopped at step {self.step}; the same command goes on from {self.checkpoint}."
-                    )
+                    said = f"stopped at step {self.step}; the same command goes on from {self.checkpoint}."
+                    raise InterruptedRunError(said, *stop[:1])
         return self.checkpoint
 
     def _advance(self, x: torch.Tensor, quality: torch.Tensor) -> Losses:

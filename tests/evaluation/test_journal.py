@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from regcodec.evaluation.codecs import PILLOW_CODECS
+from regcodec.codec.pack import read_pack
+from regcodec.errors import UsageError
+from regcodec.evaluation.codecs import PILLOW_CODECS, PackCodec
 from regcodec.evaluation.datasets import open_dataset
 from regcodec.evaluation.journal import PART, POINTS, Journal
 from regcodec.evaluation.pictures import Pictures
@@ -59,7 +63,7 @@ def measured_anew(folder: Path, out: Path, *, codec: Any = JPEG, how: str = "one
     before = (out / PART).read_text() if (out / PART).exists() else ""
     points = journal.measure(codec, ladder, work_dir=out / "work")
     assert [(p.image, p.quality) for p in points] == [(f"{i}.png", q) for i in range(3) for q in ladder]
-    assert [Point.of(row) for row in journal.rows] == points
+    assert [Point.of(row) for row in journal.rows()][: len(points)] == points
     after = (out / PART).read_text()[len(before) :]
     anew = {json.loads(line)["image"] for line in after.splitlines()}
     assert journal.kept == len(ladder) * (3 - len(anew))
@@ -75,6 +79,17 @@ def interrupted(folder: Path, out: Path) -> None:
 def test_what_an_interrupted_call_measured_is_kept(folder: Path, tmp_path: Path) -> None:
     interrupted(folder, tmp_path)
     assert measured_anew(folder, tmp_path) == {"1.png", "2.png"}
+    assert measured_anew(folder, tmp_path) == set()
+
+
+def test_what_processes_measured_is_kept(folder: Path, tmp_path: Path) -> None:
+    def at_once(work: Callable[[], list[Point]]) -> Future[list[Point]]:
+        done: Future[list[Point]] = Future()
+        done.set_result(work())
+        return done
+
+    journal = Journal(Pictures.of(open_dataset(str(folder), None)), "one core", tmp_path)
+    journal.measure(JPEG, LADDER, work_dir=tmp_path / "work", submit=at_once)
     assert measured_anew(folder, tmp_path) == set()
 
 
@@ -96,12 +111,11 @@ def test_other_pixels_under_the_same_name_are_measured_anew(folder: Path, tmp_pa
     [
         {"codec": replace(JPEG, options={"optimize": False})},
         {"codec": replace(JPEG, name="mine")},
-        {"how": "two cores"},
         {"ladder": (20, 50)},
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_another_codec_other_conditions_and_other_qualities_are_measured_anew(
+def test_another_codec_and_other_qualities_are_measured_anew(
     folder: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     measured_anew(folder, tmp_path)
@@ -109,10 +123,36 @@ def test_another_codec_other_conditions_and_other_qualities_are_measured_anew(
     assert measured_anew(folder, tmp_path) == set()
 
 
-def test_a_pack_is_known_by_its_id(pack: Path, folder: Path) -> None:
-    from regcodec.codec.pack import read_pack
-    from regcodec.evaluation.codecs import PackCodec
+def test_points_of_other_conditions_or_images_are_not_replaced_unasked(folder: Path, tmp_path: Path) -> None:
+    measured_anew(folder, tmp_path)
+    kept = (tmp_path / PART).read_bytes()
+    with pytest.raises(UsageError, match="has no points of these images measured with two cores"):
+        measured_anew(folder, tmp_path, how="two cores")
+    for file in folder.iterdir():
+        Image.fromarray(render(9, 40, 33)).save(file)
+    with pytest.raises(UsageError, match="Choose another --output, or pass --force"):
+        measured_anew(folder, tmp_path)
+    assert (tmp_path / PART).read_bytes() == kept
 
+
+def test_a_call_that_was_to_measure_anew_does_not_go_on_with_the_report(folder: Path, tmp_path: Path) -> None:
+    measured_anew(folder, tmp_path)
+    (tmp_path / PART).rename(tmp_path / POINTS)
+    interrupted(folder, tmp_path)
+    assert measured_anew(folder, tmp_path) == {"1.png", "2.png"}
+
+
+def test_points_of_a_codec_that_is_not_measured_now_stay(folder: Path, tmp_path: Path) -> None:
+    measured_anew(folder, tmp_path)
+    journal = Journal(Pictures.of(open_dataset(str(folder), None)), "one core", tmp_path, resume=True)
+    webp = journal.measure(PILLOW_CODECS["webp"], LADDER, work_dir=tmp_path / "work")
+    assert [(row["codec"], row["image"], row["quality"]) for row in journal.rows()] == [
+        (codec, f"{i}.png", quality) for codec in ("webp", "jpeg") for i in range(3) for quality in LADDER
+    ]
+    assert [Point.of(row) for row in journal.rows()][:6] == webp
+
+
+def test_a_pack_is_known_by_its_id(pack: Path, folder: Path) -> None:
     assert f"pack {read_pack(pack).id}, regcodec " in PackCodec(pack).settings
 
 
@@ -128,7 +168,7 @@ def test_a_report_gets_one_more_anchor_and_keeps_the_rest(
     assert run(*command, "--resume").exit_code == 0  # nothing is there yet
     assert not (out / PART).exists()
     first = points(out)
-    assert run(*command, "--anchor", "jpeg").exit_code == 2
+    assert "Pass --resume to go on" in run(*command, "--anchor", "jpeg").stderr
     done = run(*command, "--anchor", "jpeg", "--resume")
     assert done.exit_code == 0, done.stderr
     assert points(out)[:6] == first  # times, too
@@ -137,6 +177,30 @@ def test_a_report_gets_one_more_anchor_and_keeps_the_rest(
     anew = run(*command, "--force")
     assert "earlier call" not in anew.stdout
     assert [row["encode_seconds"] for row in points(out)] != [row["encode_seconds"] for row in first]
+
+
+def test_the_second_of_two_sets_goes_on(
+    folder: Path, pack: Path, tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(folder, other)
+    command = ("eval", "--dataset", folder, "--dataset", other, "--model", pack, "--qualities", "1", "-o", out)
+    left = [*range(5)]
+    encode = PackCodec.encode
+    monkeypatch.setattr(PackCodec, "encode", lambda *a, **k: encode(*a, **k) if left.pop() else interrupt())
+    assert run(*command).exit_code == 130
+    assert (out / "set" / POINTS).exists()
+    monkeypatch.setattr(PackCodec, "encode", encode)
+    refused = run(*command)
+    assert (refused.exit_code, refused.stderr.startswith(f"Error: {out / 'other' / PART}: has the points")) == (2, True)
+    done = run(*command, "--resume")
+    assert done.exit_code == 0, done.stderr
+    assert [done.stdout.count(f"{kept} of 3 points are of an earlier call") for kept in (1, 2, 3)] == [1, 0, 1]
+    assert len(points(out / "other")) == 3
+
+
+def interrupt() -> bytes:
+    raise KeyboardInterrupt
 
 
 def test_points_of_a_call_that_did_not_end_are_lost_only_when_asked(
