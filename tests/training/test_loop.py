@@ -58,8 +58,9 @@ def test_a_run_stopped_twice_and_at_its_last_step_ends_with_the_same_bits(
 
     monkeypatch.setattr(loop._Run, "_advance", killed)
     for step in places:
-        with pytest.raises(InterruptedRunError, match=f"stopped at step {step}"):
+        with pytest.raises(InterruptedRunError, match=f"stopped at step {step}") as stopped:
             train(config, paths, device="cpu", console=silent)
+        assert stopped.value.exit_code == 128 + signal.SIGTERM
     pieces = load_checkpoint(train(config, paths, device="cpu", console=silent))
     assert _same(pieces, whole)
     for step in config.snapshots:
