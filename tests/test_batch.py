@@ -613,8 +613,9 @@ def test_a_signal_leaves_whole_files_and_nothing_else(
 ) -> None:
     batch = long_batch("--jobs", jobs)
     os.killpg(batch.pid, number) if number == signal.SIGINT else batch.send_signal(number)
-    ended = batch.wait(60)
-    assert ended == -number if number == signal.SIGINT else ended == 128 + number
+    said = batch.communicate(timeout=60)[1].decode()
+    assert batch.returncode == (-number if number == signal.SIGINT else 128 + number)
+    assert re.search(r"^stopped: \d+ done, 0 skipped, 0 failed, \d+ left$", said, re.MULTILINE)
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < 60
     for path in written:

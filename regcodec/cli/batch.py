@@ -36,16 +36,23 @@ def run_batch(plan: Plan, work: Work, manner: Manner) -> int:
     """Do the jobs and return the exit code: that of a file that was named alone, else 1 when anything failed."""
     failures = [entry for entry in plan.entries if isinstance(entry, Failure)]
     jobs = [entry for entry in plan.entries if isinstance(entry, Job)]
-    done = skipped = 0
-    with orderly_stop(), _reporter(manner, len(jobs)) as report:
-        for failure in failures:
-            report(failure)
-        for outcome in outcomes(jobs, work, manner.processes):
-            report(outcome)
-            if isinstance(outcome, Failure):
-                failures.append(outcome)
-            else:
-                done, skipped = done + (not outcome.skipped), skipped + outcome.skipped
+    done = skipped = ended = 0
+    try:
+        with orderly_stop(), _reporter(manner, len(jobs)) as report:
+            for failure in failures:
+                report(failure)
+            for outcome in outcomes(jobs, work, manner.processes):
+                ended += 1
+                report(outcome)
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                else:
+                    done, skipped = done + (not outcome.skipped), skipped + outcome.skipped
+    except (KeyboardInterrupt, SystemExit):
+        if not (manner.quiet or plan.of_one_file):
+            said = f"stopped: {done} done, {skipped} skipped, {len(failures)} failed, {len(jobs) - ended} left"
+            click.echo(said, err=True)
+        raise
     if not manner.quiet:
         for note, count in plan.notes.items():
             click.echo(f"{note}: {count}", err=True)
