@@ -1,8 +1,9 @@
 """What each rate's loss weighs when one model is trained for several.
 
 equal      the mean of the losses: the highest rates, whose losses are largest, rule the weights
-relative   each loss over its own running mean: the gradient of the mean logarithm, so that one per cent of any rate
-           counts the same, as it does in a BD-rate
+relative   each loss over the running mean of what files have there: the gradient of the mean logarithm, so that one
+           per cent of any rate counts the same, as it does in a BD-rate. The mean is taken at rounded symbols: with
+           noise in their place the lowest rates look up to 1.75 times as dear as they are
 mgda       relative, and then the weights of multiple-gradient descent over the rates (`mgda`)
 """
 
@@ -22,7 +23,7 @@ class Balance(nn.Module):
         self.losses = RunningMeans(rates) if name != "equal" and rates > 1 else None
 
     def forward(self, losses: Tensor, quality: Tensor) -> Tensor:
-        """Take in R + lambda D of each image, [B], and return what its loss weighs, [B]."""
+        """Take in R + lambda D of each image at rounded symbols, [B], and return what its loss weighs, [B]."""
         if self.losses is None:
             return torch.ones_like(losses)
         self.losses.take(losses, quality)

@@ -66,8 +66,9 @@ class Task(nn.Module):
             x_hat = estimate.x_hat * 255.0
             rate = estimate.bits / (x.shape[-2] * x.shape[-1])
             mse = (levels - x_hat).square().flatten(1).mean(1)
-            objective = (rate + self.lambdas[quality] * mse).detach()
-            share = self.balance(objective, quality)
+            distortion = (self.lambdas[quality] * mse).detach()
+            objective = rate.detach() + distortion
+            share = self.balance(estimate.coded_bits / (x.shape[-2] * x.shape[-1]) + distortion, quality)
             source = None if self.regularizer is None else self.regularizer(levels, x_hat, quality, share)
         weight = self.loss_lambdas if self.regularizer is None else self.regularizer.distortion_weight().to(mse.dtype)
         total = (share * (rate + weight[quality] * mse)).mean() + self.network.aux_loss()

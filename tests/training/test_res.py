@@ -311,6 +311,20 @@ def test_training_goes_on_from_a_pack(made: dict[str, tuple[Path, Path]], paths:
         torch.testing.assert_close(network.state_dict()[name], value, msg=name)
 
 
+@pytest.mark.parametrize("arch", [*KINDS, "hyperprior"])
+def test_the_bits_of_rounded_symbols_are_those_of_a_file_whatever_the_surrogate(arch: str) -> None:
+    torch.manual_seed(0)
+    config = SMALL.get(arch, NetworkConfig(arch="hyperprior", N=24, M=16))
+    network = build_network(config, (0.0018, 0.0067)).eval()
+    x, quality = two_pictures(), torch.tensor([0, 1])
+    coded = network(x, quality, "round")
+    estimate = network(x, quality, "mixed")
+    torch.testing.assert_close(estimate.rounded_y, coded.bits_y.detach())
+    torch.testing.assert_close(coded.rounded_y, coded.bits_y.detach())
+    torch.testing.assert_close(estimate.coded_bits, estimate.rounded_y + estimate.bits_z.detach())
+    assert not estimate.coded_bits.requires_grad
+
+
 def test_the_rate_with_a_noise_and_its_opposite_has_the_same_mean_and_a_calmer_gradient() -> None:
     torch.manual_seed(0)
     network = build_network(SMALL["res-hyper"], (0.0067,))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from compressai.entropy_models import EntropyBottleneck
@@ -40,6 +42,20 @@ def test_the_lambda_factor_changes_the_gradient_and_not_what_is_reported() -> No
         slope = 1 - factor * lambdas.mean() * 2 * 255 * error
         torch.testing.assert_close(network.level.grad, slope)
         torch.testing.assert_close(losses.objective, 0.25 + lambdas.mean() * error**2)
+
+
+def test_rates_are_balanced_by_what_files_have_and_not_by_noise() -> None:
+    class Noisy(_Level):
+        def forward(self, x: Tensor, quality: Tensor, surrogate: str) -> Estimate:
+            plain = super().forward(x, quality, surrogate)
+            return replace(plain, bits_y=plain.bits_y * torch.tensor([9.0, 2.0]), rounded_y=plain.bits_y.detach())
+
+    x = torch.full((2, 3, 64, 64), 64, dtype=torch.uint8)
+    task = Task(Noisy(), TrainConfig(lambdas=LAMBDAS, balance="relative", precision="fp32", crop=64))
+    losses = task(x, torch.tensor([0, 1]))
+    distortion = torch.tensor(LAMBDAS) * (64 - 0.25 * 255) ** 2
+    torch.testing.assert_close(task.balance.losses.level.float(), 0.25 + distortion)
+    torch.testing.assert_close(losses.rate, torch.tensor(0.25 * (9 + 2) / 2))
 
 
 def test_a_regularizer_compensates_the_lambdas_of_the_loss() -> None:

@@ -31,7 +31,7 @@ class MaskedContextCodec(LatentCodec):
         weight = self.context_prediction.weight
         return torch.stack([weight[:, :, r + REACH, c + REACH] for r, c in BEFORE], 2).flatten(1)
 
-    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor, Tensor]:
         gain = self.gains()[quality].view(-1, 1, 1, 1)
         with torch.autocast(y.device.type, enabled=False):
             y = y.float() * gain
@@ -52,7 +52,8 @@ class MaskedContextCodec(LatentCodec):
                 symbols = quantize_ste(y - means)
                 y_hat = symbols + means - self.shift(symbols.detach(), scales, quality)
             likelihood = self.gaussian_conditional._likelihood(coded, scales, means)
-            return y_hat / gain, self.gaussian_conditional.likelihood_lower_bound(likelihood)
+            likelihood = self.gaussian_conditional.likelihood_lower_bound(likelihood)
+            return y_hat / gain, likelihood, self.rounded_bits(y, scales, means)
 
     def in_waves(self, y: Tensor, p: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Return y_hat, of y [B, M, H, W], both times the gain, and the entropy parameters [B, 2M, H, W] before it."""

@@ -81,9 +81,9 @@ class LatentCodec(CompressionModel):
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
             z_hat, z_likelihood = self._code_z(z, quality, surrogate)
-        y_hat, y_likelihood = self._code_y(y, self.h_s(z_hat), quality, surrogate)
+        y_hat, y_likelihood, rounded_y = self._code_y(y, self.h_s(z_hat), quality, surrogate)
         x_hat = self.synthesise(y_hat, quality).float()
-        return Estimate(x_hat, _bits(y_likelihood), _bits(z_likelihood))
+        return Estimate(x_hat, _bits(y_likelihood), _bits(z_likelihood), rounded_y)
 
     def analyse(self, x: Tensor, quality: Tensor) -> Tensor:
         """Return y of `x` [B, 3, H, W]; `quality` [B] matters to networks that are told the rate."""
@@ -109,19 +109,28 @@ class LatentCodec(CompressionModel):
         likelihood = self.entropy_bottleneck.likelihood_lower_bound(interval(self.entropy_bottleneck, noisy, step))
         return (noisy if surrogate == "noise" else rounded), likelihood
 
-    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
-        """Return y_hat and the likelihoods; `parameters` [B, 2M, ...] are the scales and means of h_s."""
+    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Return y_hat, the likelihoods and `rounded_bits`; `parameters` [B, 2M, ...] are scales and means of h_s."""
         scales, means = parameters.chunk(2, 1)
         gain = self.gains()[quality].view(-1, 1, 1, 1)
         with torch.autocast(y.device.type, enabled=False):
             scales, means, y = scales.float() * gain, means.float() * gain, y * gain
             noise = torch.zeros_like(y) if surrogate == "round" else torch.empty_like(y).uniform_(-0.5, 0.5)
             if surrogate == "noise":
-                return (y + noise) / gain, self.y_likelihood(y, noise, scales, means, surrogate)
-            symbols = quantize_ste(y - means)
-            coded = symbols + means if surrogate == "round" else y
+                y_hat, coded = y + noise, y
+            else:
+                symbols = quantize_ste(y - means)
+                coded = symbols + means if surrogate == "round" else y
+                y_hat = symbols + means - self.shift(symbols.detach(), scales, quality)
             likelihood = self.y_likelihood(coded, noise, scales, means, surrogate)
-            return (symbols + means - self.shift(symbols.detach(), scales, quality)) / gain, likelihood
+            return y_hat / gain, likelihood, self.rounded_bits(y, scales, means)
+
+    @torch.no_grad()
+    def rounded_bits(self, y: Tensor, scales: Tensor, means: Tensor) -> Tensor:
+        """Return the bits [B] that y takes when it is rounded, all [B, M, ...] and times the gain."""
+        conditional = self.gaussian_conditional
+        likelihood = conditional._likelihood((y - means).round() + means, scales, means)
+        return _bits(conditional.likelihood_lower_bound(likelihood))
 
     def y_likelihood(self, y: Tensor, noise: Tensor, scales: Tensor, means: Tensor, surrogate: str) -> Tensor:
         """Return the likelihood of y + noise, all [B, M, ...] and times the gain.

@@ -61,7 +61,7 @@ class ResContext(ResHyper):
         super().__init__(config, lambdas)
         self.context = Context(config)
 
-    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor]:
+    def _code_y(self, y: Tensor, parameters: Tensor, quality: Tensor, surrogate: str) -> tuple[Tensor, Tensor, Tensor]:
         device, gain = y.device.type, self.gains()[quality].view(-1, 1, 1, 1)
         with torch.autocast(device, enabled=False):
             y = y.float() * gain
@@ -80,4 +80,5 @@ class ResContext(ResHyper):
         y_hat = self.context.walk(parameters, code, self.rate_bias("context", quality))
         with torch.autocast(device, enabled=False):
             coded, noise, scales, means = (torch.cat(parts, 1) for parts in zip(*steps, strict=True))
-            return y_hat, self.y_likelihood(coded, noise, scales, means, surrogate)
+            likelihood = self.y_likelihood(coded, noise, scales, means, surrogate)
+            return y_hat, likelihood, self.rounded_bits(coded, scales, means)
