@@ -3,7 +3,7 @@
 equal      the mean of the losses: the highest rates, whose losses are largest, rule the weights
 relative   each loss over the running mean of what files have there: the gradient of the mean logarithm, so that one
            per cent of any rate counts the same, as it does in a BD-rate. The mean is taken at rounded symbols: with
-           noise in their place the lowest rates look up to 1.75 times as dear as they are
+           noise in their place low rates look dearer than they are (docs/decisions/0001, "Balance of the rates")
 mgda       relative, and then the weights of multiple-gradient descent over the rates (`mgda`)
 """
 
