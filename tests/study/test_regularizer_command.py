@@ -101,11 +101,11 @@ def test_a_study_stopped_while_training_and_while_coding_ends_as_if_it_had_not_b
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(measure, "sweep", stopping_at_the_second_image)
-        assert study().exit_code == 1
+        assert study().exit_code == 130
     assert len(_untimed(out / "points.jsonl")) == 2
     with monkeypatch.context() as patch:
         patch.setattr(loop._Run, "_advance", stopping_in_the_second_run)
-        assert study().exit_code == 1
+        assert study().exit_code == 130
     done = study()
     assert done.exit_code == 0, done.output
     points = _untimed(out / "points.jsonl")
