@@ -7,6 +7,8 @@ imports this file.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,9 +30,7 @@ def bits_a_sample(image: Image.Image, data: bytes = b"") -> int:
     if image.mode.startswith("I;16"):
         return 16
     if image.format == "TIFF":
-        # only Pillow's TIFF class has the attribute, and importing it would slow every other format down
-        stated: tuple[int, ...] = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))  # type: ignore[attr-defined]
-        return max(stated)
+        return max(_tags(image).get(_BITS_PER_SAMPLE, (8,)))
     if image.format == "AVIF":
         return 10 if _byte_after(data, b"av1C", 2) & 0x40 else 8
     if image.format == "JPEG2000":
@@ -68,16 +68,21 @@ def reduce_to_eight(image: Image.Image) -> Image.Image:
         raise RegcodecError("the image has samples beyond 16 bits; convert it to 8 bits first.")
     white = 65535
     if image.format == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        if image.mode.startswith("I;16") and tags.get(_BITS_PER_SAMPLE) == (12,):
+        if image.mode.startswith("I;16") and _tags(image).get(_BITS_PER_SAMPLE) == (12,):
             white = 4095
-        if tags.get(_PHOTOMETRIC) == 0:
+        if _tags(image).get(_PHOTOMETRIC) == 0:
             levels = white - levels
     grey = Image.fromarray(((levels.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8))
     if "transparency" in image.info:
         seen = levels != image.info["transparency"]
         grey.putalpha(Image.fromarray(seen.astype(np.uint8) * np.uint8(255)))
     return grey
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """Return the directory of a TIFF; importing Pillow's class for it would slow every other format down."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    return tags
 
 
 def _byte_after(data: bytes, marker: bytes, distance: int) -> int:
