@@ -97,7 +97,7 @@ def _refuse_other_format(output: Path, format_name: str | None) -> None:
         format_of(output.suffix)
         return
     others = {suffix for name, entry in FORMATS.items() if name != format_name for suffix in entry.suffixes}
-    if output.suffix.lower() in (others | {".rgc"}) - set(FORMATS[format_name].suffixes):
+    if output.suffix.lower() in others | {".rgc"}:
         named = output.with_suffix(FORMATS[format_name].suffixes[0])
         raise UsageError(
             f"--format {format_name} makes no {output.suffix} file. Name it {named}, or leave --format out."

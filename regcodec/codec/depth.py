@@ -30,7 +30,8 @@ def bits_a_sample(image: Image.Image, data: bytes = b"") -> int:
     if image.mode.startswith("I;16"):
         return 16
     if image.format == "TIFF":
-        return max(_tags(image).get(_BITS_PER_SAMPLE, (8,)))
+        stated: tuple[int, ...] = _tags(image).get(_BITS_PER_SAMPLE, (8,))
+        return max(stated)
     if image.format == "AVIF":
         return 10 if _byte_after(data, b"av1C", 2) & 0x40 else 8
     if image.format == "JPEG2000":
