@@ -9,19 +9,23 @@ product whose sum |w| * max |a| + |b| stays below it; so no rounding ever happen
 The clamp makes max |a| true for every input. Convolutions are one matrix product per tap (depthwise: one product and
 one sum per tap), never Winograd or FFT. Where the whole sum needs float64 and the product of no tap does, products are
 float32 and their sum float64.
+
+So much is true of a matrix library that multiplies correctly. Not all do on every processor, and files written with a
+wrong one could be read nowhere else: the first products of each size are held against their sum over the output
+channels (Huang, Abraham 1984), which another routine of the library computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.errors import DamagedPackError
+from regcodec.errors import DamagedPackError, RegcodecError
 from regcodec.exact.share import share
 
 FLOAT32_EXACT = 1 << 24
@@ -126,15 +130,49 @@ class IntegerLayer:
         result: Activations = np.empty((outs, scale * height, scale * width), self.dtype)
         fill = self._filler(a, result)
         _ = self._taps, self._first, self._unit  # made once, not by each thread
+        unchecked = self.kind != "depthwise" and (height, width) not in self._checked
 
         def work(part: slice) -> None:
             for block in _blocks(part, height * width) if self.kind == "depthwise" else (part,):
                 fill(block)
-                if finished:
+                if finished and not unchecked:
                     self._divide(result[block], block)
 
         share(work, outs, threads, outs * height * width * k * k * (ins + ADDING))
+        if unchecked:
+            self._check(a, result)
+            self._checked.add((height, width))
+            if finished:
+                self._divide(result, slice(0, outs))
         return result
+
+    def _check(self, a: Activations, sums: Activations) -> None:
+        """Raise `RegcodecError` unless the sums over all output channels are those of one channel of all weights."""
+        total = self._total
+        if total is None:
+            return
+        filled = np.empty((1, *sums.shape[1:]), total.dtype)
+        total._filler(a.astype(total.product_dtype, copy=False), filled)(slice(0, 1))
+        if not np.array_equal(sums.sum(axis=0, dtype=np.float64), filled[0]):
+            raise RegcodecError(
+                "the matrix library of this numpy multiplies wrongly on this machine, so that files would be readable "
+                "nowhere else: install another build of numpy, or set OPENBLAS_CORETYPE to an older processor."
+            )
+
+    @cached_property
+    def _checked(self) -> set[tuple[int, int]]:
+        """Return the sizes of inputs whose products have been checked: it grows."""
+        return set()
+
+    @cached_property
+    def _total(self) -> IntegerLayer | None:
+        """Return a layer whose one output is the sum of all; None where that could pass 2^53."""
+        sums = {"weight": self.weight, "bias": self._first.ravel()}
+        of_all = {name: values.sum(axis=0, keepdims=True, dtype=np.int64) for name, values in sums.items()}
+        one = np.ones(1, np.int64)
+        kind: Kind = "conv" if self.kind == "subpel" else self.kind
+        total = replace(self, kind=kind, weight=of_all["weight"], bias=of_all["bias"] - one, shift=one, slope=None)
+        return total if len(self.bias) * self.bound < FLOAT64_EXACT else None
 
     def _divide(self, acc: Activations, part: slice) -> None:
         """Turn the sums of some output channels into results where they stand."""

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regcodec.codec.model import Model
-from regcodec.errors import DamagedFileError
+from regcodec.errors import DamagedFileError, RegcodecError
 from regcodec.exact.hyperprior import PARAMETER_LIMIT, ExactHyperprior
 from regcodec.exact.layers import ADDING, FLOAT32_EXACT, FLOAT64_EXACT, IntegerLayer
 from regcodec.exact.rate import Rate
@@ -108,6 +108,27 @@ def test_a_layer_shares_its_output_channels_among_the_threads_that_it_is_given(
     layer = layer_of(3, kind)
     layer(inputs(4, 9, 7), 5)
     assert asked == [(len(layer.weight), 5, 9 * 7 * (layer.weight.size + len(layer.weight) * 9 * ADDING))]
+
+
+@pytest.mark.parametrize(("kind", "k"), [("conv", 1), ("conv", 3), ("deconv", 5), ("subpel", 3)])
+def test_a_matrix_library_that_multiplies_wrongly_at_one_size_is_found(
+    kind: str, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct = np.matmul
+
+    def wrong(w: np.ndarray, a: np.ndarray, **kept: Any) -> np.ndarray:
+        product = correct(w, a, **kept)
+        product[-1, 0] += len(w) > 1 and a.shape[1] >= 7 * 6
+        return product
+
+    small = inputs(4, 2, 2)
+    expected = layer_of(3, kind, k=k)(small)
+    monkeypatch.setattr(np, "matmul", wrong)
+    layer = layer_of(3, kind, k=k)
+    np.testing.assert_array_equal(layer(small), expected)
+    for _ in range(2):  # a failure is not forgotten
+        with pytest.raises(RegcodecError, match="multiplies wrongly on this machine"):
+            layer(inputs(4, 7, 6))
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
