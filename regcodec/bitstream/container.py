@@ -53,7 +53,7 @@ CHUNK_CRC = U32()
 SYMBOLS = b"S"
 ALPHA = b"A"
 ICC, EXIF, XMP = b"i", b"e", b"x"
-KNOWN_CHUNKS = frozenset({SYMBOLS, ALPHA})
+CRITICAL_CHUNKS = frozenset({SYMBOLS, ALPHA})
 """Critical chunks; a picture has transparency when it has an alpha chunk, whatever its layout."""
 
 
@@ -174,5 +174,5 @@ def _which(chunk: Chunk, before: list[Chunk], total: int) -> str:
 def _refuse_unknown(kind: bytes) -> None:
     if not kind.isalpha():
         raise DamagedFileError(f"{kind!r} is not a chunk type.")
-    if kind.isupper() and kind not in KNOWN_CHUNKS:
+    if kind.isupper() and kind not in CRITICAL_CHUNKS:
         raise DamagedFileError(f"the file needs chunk type {kind.decode()}, unknown to this program. Update regcodec.")

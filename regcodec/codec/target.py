@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -69,35 +69,92 @@ def wanted_quality(
 
 
 @dataclass
-class _Trials:
-    """Files of one picture by row, made when they are asked for."""
+class Trials:
+    """Files of one picture by row of the quality table, made when they are asked for."""
 
     pixels: Pixels
-    seen: npt.NDArray[np.bool_] | None
+    """uint8 [H, W, 3] or [H, W]."""
     model: Model
-    extras: tuple[Chunk, ...]
-    clock: Stopwatch
-    max_pixels: int
+    seen: npt.NDArray[np.bool_] | None = None
+    """[H, W], where PSNR counts; None is everywhere."""
+    extras: tuple[Chunk, ...] = ()
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
     def __post_init__(self) -> None:
-        self.files: dict[int, bytes] = {}
-        self._latents = KeptLatents(self.pixels, self.model, self.clock)
+        self.latents = KeptLatents(self.pixels, self.model, self.clock)
+        self._files: dict[int, bytes] = {}
+        self._reached: dict[int, float] = {}
 
     def file(self, row: int) -> bytes:
         """Return the file of a row."""
-        if row not in self.files:
-            tiles = self._latents.at(row)
-            self.files[row] = file_bytes(self.pixels, self.model, row, tiles, self.clock, self.extras)
-        return self.files[row]
+        if row not in self._files:
+            tiles = self.latents.at(row)
+            self._files[row] = file_bytes(self.pixels, self.model, row, tiles, self.clock, self.extras)
+        return self._files[row]
 
     def psnr(self, row: int) -> float:
-        """Return the PSNR in dB of what a decoder makes of the file of a row, over the pixels that are seen."""
-        decoded = decode_pixels(self.file(row), self.model, max_pixels=self.max_pixels, clock=self.clock)
-        difference = decoded.astype(np.int16) - self.pixels
-        if self.seen is not None:
-            difference = difference[self.seen]
-        error = float(np.square(difference, dtype=np.int32).mean(dtype=np.float64)) if difference.size else 0.0
+        """Return `psnr_of` the file of a row."""
+        if row not in self._reached:
+            self._reached[row] = self.psnr_of(self.file(row))
+        return self._reached[row]
+
+    def psnr_of(self, data: bytes) -> float:
+        """Return the PSNR in dB of what a decoder makes of a file, over the pixels that are seen."""
+        error = decoded_mse(data, self.pixels, self.model, seen=self.seen, clock=self.clock)
         return 10 * math.log10(255**2 / error) if error else math.inf
+
+    def limit(self, target: Target) -> int:
+        """Return the bytes that a target of size or bpp allows."""
+        height, width = self.pixels.shape[:2]
+        return target.size if target.size is not None else math.floor((target.bpp or 0) * width * height / 8)
+
+    def row_for(self, target: Target) -> int:
+        """Return the row whose file meets a target; `UsageError` says what is in reach where none does."""
+        with self.model.entropy.remembering():
+            return self._row_of_psnr(target.psnr) if target.psnr is not None else self._row_of_size(target)
+
+    def _row_of_psnr(self, wanted: float) -> int:
+        table = self.model.rates.qualities
+        at_one, rise = TYPICAL["psnr"]
+        row = _search(self.psnr, self.model, wanted, (wanted - at_one) / rise, rise)
+        if row is None:
+            best = self.psnr(len(table) - 1)
+            raise UsageError(f"{wanted:g} dB is out of reach: q {table[-1]:g} of {self.model.name} has {best:.2f} dB.")
+        return row
+
+    def _row_of_size(self, target: Target) -> int:
+        height, width = self.pixels.shape[:2]
+        table, limit = self.model.rates.qualities, self.limit(target)
+
+        def excess(row: int) -> float:
+            return math.log((len(self.file(row)) - 0.5) / limit) if limit else math.inf
+
+        at_one, rise = TYPICAL["bpp"]
+        bpp = max(8 * limit / (width * height), 1e-9)
+        too_large = _search(excess, self.model, 0.0, math.log(bpp / at_one) / rise, rise)
+        if too_large == 0:
+            least = len(self.file(0))
+            wanted = f"{target.size:,} bytes are" if target.size is not None else f"{target.bpp:g} bpp are"
+            raise UsageError(
+                f"{wanted} out of reach: q {table[0]:g} of {self.model.name} takes {least:,} bytes "
+                f"({8 * least / (width * height):.4f} bpp)."
+            )
+        return len(table) - 1 if too_large is None else too_large - 1
+
+
+def decoded_mse(
+    data: bytes,
+    pixels: Pixels,
+    model: Model,
+    *,
+    seen: npt.NDArray[np.bool_] | None = None,
+    clock: Stopwatch | None = None,
+) -> float:
+    """Return the mean squared error of what a decoder makes of a file; 0 where no pixel is seen."""
+    decoded = decode_pixels(data, model, max_pixels=pixels.size, clock=clock)
+    error = np.square(np.subtract(decoded, pixels, dtype=np.float32))
+    counted = error if seen is None else error[seen]
+    return float(counted.mean(dtype=np.float64)) if counted.size else 0.0
 
 
 def encode_to_target(
@@ -114,38 +171,9 @@ def encode_to_target(
 
     Raises `UsageError` for a target out of the pack's reach, and says what is in reach.
     """
-    height, width = pixels.shape[:2]
-    refuse_size(width, height, max_pixels)
-    with model.entropy.remembering():
-        return _best(_Trials(pixels, seen, model, extras, clock or Stopwatch(), max_pixels), target)
-
-
-def _best(trials: _Trials, target: Target) -> bytes:
-    model, (height, width) = trials.model, trials.pixels.shape[:2]
-    table = model.rates.qualities
-    if target.psnr is not None:
-        at_one, rise = TYPICAL["psnr"]
-        row = _search(trials.psnr, model, target.psnr, (target.psnr - at_one) / rise, rise)
-        if row is None:
-            best = trials.psnr(len(table) - 1)
-            raise UsageError(f"{target.psnr:g} dB is out of reach: q {table[-1]:g} of {model.name} has {best:.2f} dB.")
-        return trials.file(row)
-    limit = target.size if target.size is not None else math.floor((target.bpp or 0) * width * height / 8)
-
-    def excess(row: int) -> float:
-        return math.log((len(trials.file(row)) - 0.5) / limit) if limit else math.inf
-
-    at_one, rise = TYPICAL["bpp"]
-    bpp = max(8 * limit / (width * height), 1e-9)
-    too_large = _search(excess, model, 0.0, math.log(bpp / at_one) / rise, rise)
-    if too_large == 0:
-        least = len(trials.file(0))
-        wanted = f"{target.size:,} bytes are" if target.size is not None else f"{target.bpp:g} bpp are"
-        raise UsageError(
-            f"{wanted} out of reach: q {table[0]:g} of {model.name} takes {least:,} bytes "
-            f"({8 * least / (width * height):.4f} bpp)."
-        )
-    return trials.file(len(table) - 1 if too_large is None else too_large - 1)
+    refuse_size(pixels.shape[1], pixels.shape[0], max_pixels)
+    trials = Trials(pixels, model, seen, extras, clock or Stopwatch())
+    return trials.file(trials.row_for(target))
 
 
 def _search(value: Callable[[int], float], model: Model, wanted: float, above_one: float, rise: float) -> int | None:

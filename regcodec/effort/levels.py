@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from numbers import Integral
 
 from regcodec.errors import RegcodecError, UsageError
 
@@ -43,7 +44,7 @@ LEVELS = (
 
 def level_of(effort: int) -> Level:
     """Return what an effort does; raises `UsageError` for one that there is not."""
-    if isinstance(effort, bool) or not isinstance(effort, int) or not 0 <= effort < len(LEVELS):
+    if isinstance(effort, bool) or not isinstance(effort, Integral) or not 0 <= effort < len(LEVELS):
         raise UsageError(f"effort {effort}: a whole number from 0 to {len(LEVELS) - 1}.")
     return LEVELS[effort]
 

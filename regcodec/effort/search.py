@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
 
-from regcodec.bitstream.container import Chunk, read_rgc
-from regcodec.codec.decoder import decode_pixels
-from regcodec.codec.encoder import KeptLatents, Quantizer, file_bytes, nearest
+from regcodec.bitstream.container import Chunk
+from regcodec.codec.encoder import Quantizer, file_bytes, nearest
 from regcodec.codec.model import Model
 from regcodec.codec.picture import encode_plain
 from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
-from regcodec.codec.target import Target
+from regcodec.codec.target import Target, Trials, decoded_mse
 from regcodec.codec.transforms import Latent
 from regcodec.effort.deadzone import Deadzone
 from regcodec.effort.descent import Descent
@@ -59,15 +58,12 @@ def encode_with_effort(
     """
     level = level_of(effort)
     refuse_without_extra(effort)
-    clock = clock or Stopwatch()
+    if effort == 0:
+        return encode_plain(pixels, model, quality, seen=seen, max_pixels=max_pixels, clock=clock, extras=extras)
     refuse_size(pixels.shape[1], pixels.shape[0], max_pixels)
-    if effort == 0 or isinstance(quality, Target):
-        plain = encode_plain(pixels, model, quality, seen=seen, max_pixels=max_pixels, clock=clock, extras=extras)
-        if effort == 0:
-            return plain
-    search = Search(pixels, model, level, clock, extras, progress)
+    search = Search(Trials(pixels, model, seen, extras, clock or Stopwatch()), level, progress)
     if isinstance(quality, Target):
-        return search.to_target(plain, quality, seen)
+        return search.to_target(quality)
     return search.best(model.rates.row(quality))
 
 
@@ -75,77 +71,70 @@ def encode_with_effort(
 class Search:
     """Of one picture."""
 
-    pixels: Pixels
-    model: Model
+    trials: Trials
     level: Level
-    clock: Stopwatch
-    extras: tuple[Chunk, ...]
     progress: Progress | None
+    _done: int = field(default=0, init=False)
+    """Rounds."""
+    _rounds: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
-        self._latents = KeptLatents(self.pixels, self.model, self.clock)
+        self.pixels, self.model, self.clock = self.trials.pixels, self.trials.model, self.trials.clock
 
     def best(self, row: int) -> bytes:
         """Return the best file at a quality."""
         lambda_ = self.model.rates.lambda_of(row)
-        best = self._file(row, self._latents.at(row))
+        best = self.trials.file(row)
         least = plain = self._cost(best, lambda_)
         searched = self._searched(row, lambda_)
         if searched is not None and (found := self._cost(searched, lambda_)) < least:
             best, least = searched, found
         for place, weight in enumerate(self.level.weights if least == plain else ()):
-            data = self._file(row, self._latents.at(row), Deadzone(self.model.y_tables, weight))
+            data = self._file(row, self.trials.latents.at(row), Deadzone(self.model.y_tables, weight))
             if (found := self._cost(data, lambda_)) < least:
                 best, least = data, found
-            if self.progress and searched is None:
-                self.progress((place + 1) / len(self.level.weights))
+            if searched is None:
+                self._tell((place + 1) / len(self.level.weights))
         return best
 
-    def to_target(self, plain: bytes, target: Target, seen: npt.NDArray[np.bool_] | None) -> bytes:
-        """Return the best file found that meets a target; `plain` is that of a plain pass.
+    def to_target(self, target: Target) -> bytes:
+        """Return the best file found that meets a target; that of the plain pass is one.
 
         Each round moves the quality by what the one before was off from the target, measured by plain passes.
         """
-        best, row = plain, read_rgc(plain, every_tile=False).quality
+        trials, self._rounds = self.trials, TARGET_ROUNDS
+        row = trials.row_for(target)
+        best, reached = trials.file(row), trials.psnr(row)
         tried: set[int] = set()
-        for _ in range(TARGET_ROUNDS):
+        for self._done in range(TARGET_ROUNDS):
             if row in tried:
                 break
             found = self.best(row)
-            meets = self._meets(found, target, seen)
-            if meets and self._better(found, best, target, seen):
-                best = found
+            psnr = trials.psnr_of(found)
+            if target.psnr is not None:
+                meets, better = psnr >= target.psnr, len(found) < len(best)
+            else:
+                meets, better = len(found) <= trials.limit(target), psnr > reached
+            if meets and better:
+                best, reached = found, psnr
             if meets and tried:
                 break
             tried.add(row)
-            at_row = self._file(row, self._latents.at(row))
             try:
-                shifted = self._shifted(target, at_row, found, seen)
-                again = encode_plain(self.pixels, self.model, shifted, seen=seen, max_pixels=self.pixels.size)
+                row = trials.row_for(self._shifted(target, row, found, psnr))
             except UsageError:  # the pack's rates end before, or both files are exact
                 break
-            row = read_rgc(again, every_tile=False).quality
         return best
 
-    def _meets(self, data: bytes, target: Target, seen: npt.NDArray[np.bool_] | None) -> bool:
-        if target.psnr is not None:
-            return self._psnr(data, seen) >= target.psnr
-        return len(data) <= self._limit(target)
-
-    def _better(self, data: bytes, other: bytes, target: Target, seen: npt.NDArray[np.bool_] | None) -> bool:
-        if target.psnr is not None:
-            return len(data) < len(other)
-        return self._psnr(data, seen) > self._psnr(other, seen)
-
-    def _shifted(self, target: Target, plain: bytes, found: bytes, seen: npt.NDArray[np.bool_] | None) -> Target:
+    def _shifted(self, target: Target, row: int, found: bytes, psnr: float) -> Target:
         """Return the target of a plain pass at whose quality this effort would meet `target`."""
         if target.psnr is not None:
-            return Target(psnr=target.psnr + self._psnr(plain, seen) - self._psnr(found, seen))
-        return Target(size=max(1, round(self._limit(target) * len(plain) / len(found))))
+            return Target(psnr=target.psnr + self.trials.psnr(row) - psnr)
+        return Target(size=max(1, round(self.trials.limit(target) * len(self.trials.file(row)) / len(found))))
 
-    def _limit(self, target: Target) -> float:
-        pixels = self.pixels.shape[0] * self.pixels.shape[1]
-        return target.size if target.size is not None else (target.bpp or 0) * pixels / 8
+    def _tell(self, share: float) -> None:
+        if self.progress:
+            self.progress((self._done + share) / self._rounds)
 
     def _searched(self, row: int, lambda_: float) -> bytes | None:
         """Return what the level's search finds; None where it is the descent and the pack has not what that needs."""
@@ -161,15 +150,14 @@ class Search:
             self.model.transforms.release_gradient()
 
     def _descended(self, row: int, lambda_: float) -> Iterator[tuple[Latent, Latent]]:
-        plain = self._latents.at(row)
+        plain = self.trials.latents.at(row)
         windows = Windows(self.pixels, self.model, row, plain)
         steps, done = (self.level.descent + 1) * len(windows.grid), 0
 
         def tick() -> None:
             nonlocal done
             done += 1
-            if self.progress:
-                self.progress(done / steps)
+            self._tell(done / steps)
 
         for tile, (z, y) in enumerate(plain):
             found = Descent(self.model, row, lambda_, windows.of(tile)).best(z, y, self.level.descent, tick)
@@ -180,26 +168,17 @@ class Search:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of compressai about torch, which no user can act on
             module = import_module("regcodec.optimize.picture")
-        plain = self._latents.at(row)
-        optimizer = module.Optimizer(self.pixels, self.model, row, lambda_, self.level, plain, self.progress)
+        plain = self.trials.latents.at(row)
+        optimizer = module.Optimizer(self.pixels, self.model, row, lambda_, self.level, plain, self._tell)
         return self.clock.laps("search", optimizer.tiles())
 
     def _file(self, row: int, tiles: Iterable[tuple[Latent, Latent]], quantize: Quantizer = nearest) -> bytes:
-        return file_bytes(self.pixels, self.model, row, tiles, self.clock, self.extras, quantize)
+        return file_bytes(self.pixels, self.model, row, tiles, self.clock, self.trials.extras, quantize)
 
     def _cost(self, data: bytes, lambda_: float) -> float:
         return cost(data, self.pixels, self.model, lambda_)
 
-    def _psnr(self, data: bytes, seen: npt.NDArray[np.bool_] | None) -> float:
-        decoded = decode_pixels(data, self.model, max_pixels=self.pixels.size)
-        error = np.square(np.subtract(decoded, self.pixels, dtype=np.float32))
-        counted = error if seen is None else error[seen]
-        mean = float(counted.mean(dtype=np.float64)) if counted.size else 0.0
-        return 10 * float(np.log10(255**2 / mean)) if mean else float("inf")
-
 
 def cost(data: bytes, pixels: Pixels, model: Model, lambda_: float) -> float:
     """Return R + lambda D of a file, bits per pixel."""
-    decoded = decode_pixels(data, model, max_pixels=pixels.size)
-    error = np.square(np.subtract(decoded, pixels, dtype=np.float32))
-    return 8 * len(data) / (pixels.shape[0] * pixels.shape[1]) + lambda_ * float(error.mean(dtype=np.float64))
+    return 8 * len(data) / (pixels.shape[0] * pixels.shape[1]) + lambda_ * decoded_mse(data, pixels, model)

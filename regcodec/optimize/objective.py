@@ -134,7 +134,7 @@ class Objective:
         return of_z, walk_of(self.network)(self.network, self.network.h_s(z_hat), code, self.context_bias)
 
     @torch.no_grad()
-    def rounded(self, v: Tensor, u: Tensor) -> float:
+    def cost_of_nearest(self, v: Tensor, u: Tensor) -> float:
         """Return R + lambda D in bits where every symbol is the nearest one, as the encoder decides."""
         return self(v, u, nearest, rounded).total.item()
 
@@ -156,7 +156,7 @@ class Objective:
 
     def judged(self, y_hat: Tensor) -> Tensor:
         """Return the window on 0..1 that y_hat in the core gives, [1, 3, H, W] or of a grey picture [1, 1, H, W]."""
-        return self._colours(self.synthesis(self._around(y_hat)))
+        return self.unclamped(y_hat).clamp(0, 1)
 
     def unclamped(self, y_hat: Tensor) -> Tensor:
         """Return `judged` before values are clamped to 0..1."""
@@ -169,10 +169,6 @@ class Objective:
 
     def _colours(self, x_hat: Tensor) -> Tensor:
         return x_hat.mean(1, keepdim=True) if self.window.grey else x_hat
-
-    def synthesis(self, y_hat: Tensor) -> Tensor:
-        """Return x_hat on 0..1, clamped as pixels are."""
-        return self._synthesis(y_hat).clamp(0, 1)
 
     def _synthesis(self, y_hat: Tensor) -> Tensor:
         with torch.autocast(y_hat.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):

@@ -71,7 +71,7 @@ class Optimizer:
         if self.level.annealing:
             annealed = anneal(objective, *plain, self.level.annealing, noise, self._tick)
             polished = proximal(objective, *annealed, POLISH, noise, self._tick)
-            v, u = min((v, u), polished, key=lambda latents: objective.rounded(*latents))
+            v, u = min((v, u), polished, key=lambda latents: objective.cost_of_nearest(*latents))
         better_y, better_z = (t.cpu().numpy() for t in objective.latents(v, u))
         self._windows.keep(tile, better_z, better_y)
         return better_z, better_y

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from regcodec.bitstream.container import read_rgc
+from regcodec.bitstream.container import ICC, Chunk, read_rgc
 from regcodec.codec.adjoint import with_gradient
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import code_latents, encode_pixels, latents_of
@@ -135,6 +135,18 @@ def test_a_target_is_met_by_a_better_file(target: Target) -> None:
     else:
         assert len(found) <= (target.size or target.bpp * pixels.shape[0] * pixels.shape[1] / 8)
         assert errors[1] < errors[0]
+
+
+def test_a_target_of_size_is_used_up_beside_a_large_profile() -> None:
+    """A search saves symbols, and none of the profile: what it saved goes into a higher quality."""
+    model, pixels = opened("hyperprior"), photograph()
+    profile = Chunk(ICC, bytes(6000))
+    files = [
+        encode_with_effort(pixels, model, Target(size=7600), effort=effort, extras=(profile,)) for effort in (0, 2)
+    ]
+    rows = [read_rgc(data).quality for data in files]
+    assert rows[1] > rows[0]
+    assert all(len(data) <= 7600 for data in files)
 
 
 def test_the_symbols_that_the_descent_chose_are_those_in_the_file() -> None:

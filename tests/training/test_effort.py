@@ -18,10 +18,11 @@ from regcodec.bitstream.container import read_rgc
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import analyse, code_latents, encode_pixels, encode_symbols, latents_of
 from regcodec.codec.model import Model
+from regcodec.codec.pixels import from_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target
 from regcodec.codec.tiles import Tiling
-from regcodec.effort.levels import LEVELS, Level
+from regcodec.effort.levels import LEVELS, Level, level_of
 from regcodec.effort.search import cost, encode_with_effort
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.optimize.annealing import anneal
@@ -75,7 +76,7 @@ def test_efforts_pay_on_pictures_that_have_something_to_gain(model: Model) -> No
 def test_annealing_lowers_what_it_anneals(model: Model) -> None:
     objective, v, u = objective_of(PICTURES[0], model, 2)
     better_v, better_u = anneal(objective, v, u, 150, torch.Generator().manual_seed(1))
-    assert objective.rounded(better_v, better_u) < objective.rounded(v, u)
+    assert objective.cost_of_nearest(better_v, better_u) < objective.cost_of_nearest(v, u)
 
 
 def test_effort_0_is_the_plain_pass(model: Model) -> None:
@@ -127,7 +128,7 @@ def test_another_round_begins_with_what_the_first_found(model: Model, monkeypatc
     for iterations in (4, 8):
         objective, v, u = objective_of(render(3, 128, 96), model, 2)
         v, u = proximal(objective, v, u, iterations, torch.Generator().manual_seed(1))
-        totals.append(objective.rounded(v, u))
+        totals.append(objective.cost_of_nearest(v, u))
     assert totals[1] <= totals[0]
 
 
@@ -169,6 +170,18 @@ def test_a_proposal_that_nothing_pays_for_keeps_the_nearest_symbol() -> None:
     cheap = Proximal(torch.tensor([1e-6]), 0.0, torch.Generator())
     symbols, _ = cheap(everything, torch.tensor([1.4]), torch.zeros(1), torch.tensor([0.2]))
     assert symbols.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_grey_picture_is_judged_as_the_decoder_makes_it(model: Model) -> None:
+    """The mean of the planes is clamped, not each plane: they differ where one leaves 0..1."""
+    pixels = np.full((64, 64), 250, np.uint8)
+    objective, v, _ = objective_of(pixels, model, 0)
+    with torch.no_grad():
+        y_hat = 30 * torch.randn(v.shape, generator=torch.Generator().manual_seed(1))
+        planes = model.transforms.synthesis(y_hat[0].numpy(), model.rates.bias("synthesis", 0))
+        assert ((planes.max(axis=1) > 1) & (planes.min(axis=1) < 1)).any()
+        judged = 255 * objective.judged(y_hat)[0, 0].numpy()
+    np.testing.assert_allclose(judged, from_planes(planes, 64, 64, grey=True), atol=0.6)
 
 
 def test_the_curvature_is_that_of_the_channel_and_of_the_place() -> None:
@@ -235,7 +248,7 @@ def test_a_few_steps_pay_with_a_context() -> None:
     for row in (300, 500):
         objective, v, u = objective_of(render(1, 128, 96), model, row)
         better = proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
-        assert objective.rounded(*better) < 0.98 * objective.rounded(v, u)
+        assert objective.cost_of_nearest(*better) < 0.98 * objective.cost_of_nearest(v, u)
 
 
 def test_a_place_that_strays_does_not_hold_up_the_others(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +264,7 @@ def test_a_place_that_strays_does_not_hold_up_the_others(model: Model, monkeypat
         monkeypatch.setattr("regcodec.optimize.proximal.curvature_of", told)
         objective, v, u = objective_of(render(1, 192, 192), model, 2)
         better = proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
-        gains.append(1 - objective.rounded(*better) / objective.rounded(v, u))
+        gains.append(1 - objective.cost_of_nearest(*better) / objective.cost_of_nearest(v, u))
     assert gains[1] > 0.75 * gains[0] > 0
 
 
@@ -311,7 +324,7 @@ def test_a_proposal_that_is_not_finite_is_left_behind(model: Model, monkeypatch:
             patched.setattr(Proximal, "__call__", call)
             objective, v, u = objective_of(render(1, 192, 192), model, 2)
             better = proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
-        gains.append(1 - objective.rounded(*better) / objective.rounded(v, u))
+        gains.append(1 - objective.cost_of_nearest(*better) / objective.cost_of_nearest(v, u))
     assert gains[1] > 0.7 * gains[0] > 0
 
 
@@ -359,6 +372,13 @@ def test_every_effort_tells_its_progress_to_the_end(model: Model) -> None:
         assert told[-1] == pytest.approx(1)
 
 
+def test_efforts_of_a_target_tell_their_progress_once(model: Model) -> None:
+    told: list[float] = []
+    encode_with_effort(PICTURES[0], model, Target(psnr=19.5), effort=4, progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] <= 1
+
+
 @pytest.mark.parametrize("target", [Target(size=700), Target(bpp=1.0), Target(psnr=19.5)])
 def test_targets_are_met_and_not_by_a_worse_file(model: Model, target: Target) -> None:
     pixels = PICTURES[0]
@@ -395,7 +415,11 @@ def test_low_efforts_leave_torch_alone(python: Callable[[str], str], tmp_path: P
     assert python(code) == "[]\n"
 
 
-@pytest.mark.parametrize("effort", [-1, 10, True])
+def test_an_effort_may_be_a_number_of_numpy() -> None:
+    assert level_of(np.int64(3)) is LEVELS[3]
+
+
+@pytest.mark.parametrize("effort", [-1, 10, True, 1.0])
 def test_other_efforts_are_refused(model: Model, effort: int) -> None:
     with pytest.raises(UsageError, match="a whole number from 0 to 9"):
         encode_with_effort(PICTURES[1], model, 3.0, effort=effort)
