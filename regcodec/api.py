@@ -22,14 +22,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from regcodec.bitstream.container import read_rgc
 from regcodec.codec.opened import model_for_decoding, model_for_encoding
 from regcodec.codec.picture import Picture, decode_picture, encode_picture
-from regcodec.codec.pixels import MAX_PIXELS
 from regcodec.codec.reading import picture_of, read_picture, refuse_frames
 from regcodec.codec.strip import strip as without
 from regcodec.codec.target import wanted_quality
 from regcodec.codec.writing import to_image
-from regcodec.config import MOST_THREADS, STRIPPABLE
+from regcodec.config import MAX_PIXELS, MOST_THREADS, STRIPPABLE
 from regcodec.effort.search import encode_with_effort
 from regcodec.errors import RegcodecError, UsageError, naming
 
@@ -99,7 +99,7 @@ def decode(
         raise UsageError(f"{type(data).__name__} is no .rgc file; pass its bytes or its path.")
     data = bytes(data)
     with _as_failure(model):
-        opened = model_for_decoding(data, _name(model), threads)
+        opened = model_for_decoding(read_rgc(data, every_tile=False), _name(model), threads)
     return to_image(without(decode_picture(data, opened, max_pixels=limit), names))
 
 

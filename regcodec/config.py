@@ -22,8 +22,17 @@ DEFAULT_QUALITY = 3.0
 STRIPPABLE = ("exif", "icc", "xmp")
 """Metadata that --strip and `strip=` name."""
 
+TRAIN_EXTRA = ("torch", "compressai", "onnx")
+"""What training and the optimiser import, of what the extra `train` installs."""
+
 MOST_THREADS = 1024
 """That --threads and `threads=` take."""
+
+MOST_JOBS = 1024
+"""Processes that --jobs takes."""
+
+MAX_PIXELS = 178_956_970
+"""Default of --max-pixels: where Pillow, too, refuses a picture, half a gigabyte in RGB."""
 
 IMAGE_FORMATS = ("png", "jpeg", "webp", "tiff", "ppm", "bmp")
 """What `decode` writes: keys of `codec.writing.FORMATS`."""

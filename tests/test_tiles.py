@@ -28,6 +28,7 @@ from regcodec.codec.pack import Pack, pack_bytes, read_pack
 from regcodec.codec.pixels import from_planes, to_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.tiles import Box, Grid, Tiling
+from regcodec.config import MAX_PIXELS
 from regcodec.errors import DamagedFileError, LimitError, UsageError
 from tests.images import render
 
@@ -324,7 +325,6 @@ def test_verify_names_a_damaged_tile(tiled_pack: Path, tmp_path: Path, coded: by
 
 
 def test_the_default_limit_of_the_command_line_is_the_libraries() -> None:
-    from regcodec.codec.pixels import MAX_PIXELS
 
     assert MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
     for command in ("encode", "decode", "verify"):

@@ -17,6 +17,7 @@ from regcodec.cli.plan import CODED, plan
 from regcodec.cli.several import Several, batch_options, skipped
 from regcodec.cli.streams import STANDARD, read_bytes
 from regcodec.cli.threads import model_option
+from regcodec.codec.tiles import Box
 from regcodec.config import IMAGE_FORMATS
 from regcodec.errors import UsageError, naming
 
@@ -31,7 +32,7 @@ class Decoding:
     several: Several
     model: str | None
     format_name: str | None
-    region: tuple[int, int, int, int] | None
+    region: Box | None
 
 
 @click.command()
@@ -63,7 +64,7 @@ def decode(
     output: Path | None,
     format_name: str | None,
     model: str | None,
-    region: tuple[int, int, int, int] | None,
+    region: Box | None,
     **shared: Any,
 ) -> None:
     """Decompress .rgc files into images. FILE is a file, a directory with -r, or - for standard input.
@@ -106,11 +107,11 @@ def _refuse_other_format(output: Path, format_name: str | None) -> None:
 
 def decode_file(job: Job, decoding: Decoding) -> Success:
     """Decode one file; raises `RegcodecError` and `OSError`."""
+    from regcodec.bitstream.container import read_rgc
     from regcodec.codec.opened import model_for_decoding
     from regcodec.codec.picture import decode_picture
     from regcodec.codec.stopwatch import Stopwatch
     from regcodec.codec.strip import strip
-    from regcodec.codec.tiles import Box
     from regcodec.codec.writing import FORMATS, format_of, write_picture
 
     several = decoding.several
@@ -123,9 +124,8 @@ def decode_file(job: Job, decoding: Decoding) -> Success:
     format_ = FORMATS[named] if named else format_of(job.target.suffix)
     with naming(job.source):
         with clock.lap("pack"):
-            model = model_for_decoding(data, decoding.model, several.threads)
-        box = Box(*decoding.region) if decoding.region else None
-        decoded = decode_picture(data, model, region=box, max_pixels=several.max_pixels, clock=clock)
+            model = model_for_decoding(read_rgc(data, every_tile=False), decoding.model, several.threads)
+        decoded = decode_picture(data, model, region=decoding.region, max_pixels=several.max_pixels, clock=clock)
         picture = strip(decoded, several.stripped)
         if picture.width * picture.height > MUCH:
             model.transforms.release()
@@ -142,9 +142,9 @@ def decode_file(job: Job, decoding: Decoding) -> Success:
     return Success(job, facts, line)
 
 
-def _region(text: str) -> tuple[int, int, int, int]:
+def _region(text: str) -> Box:
     try:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"--region {text}: give four whole numbers, X,Y,W,H.") from None
-    return x, y, width, height
+    return Box(x, y, width, height)

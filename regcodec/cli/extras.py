@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from regcodec.config import TRAIN_EXTRA
 from regcodec.errors import RegcodecError
 
 val_option: Callable[[Any], Any] = click.option(
@@ -30,10 +31,18 @@ def require_training(command: str) -> None:
 
     From here on torch's word on what compressai loads is not shown: no user can act on it.
     """
-    missing = [name for name in ("torch", "compressai", "onnx") if find_spec(name) is None]
+    missing = [name for name in TRAIN_EXTRA if find_spec(name) is None]
     if missing:
         raise RegcodecError(
             f"regcodec {command} needs {', '.join(missing)}. Install the extra (Python 3.11 or 3.12): "
             'pip install "regcodec[train]"'
         )
     warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch have so many threads; None leaves it what it takes."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)

@@ -123,7 +123,7 @@ def _rgc_facts(path: Path) -> dict[str, Any]:
         "tiles": sum(chunk.type == SYMBOLS for chunk in parsed.chunks),
     }
     try:
-        model = model_for_decoding(data, None, threads=None)
+        model = model_for_decoding(parsed, None, threads=None)
     except PackNotFoundError:
         return {**facts, "pack": "not found here", "quality_row": parsed.quality}
     except DamagedPackError:

@@ -15,7 +15,7 @@ from regcodec.cli.paths import FOLDER
 from regcodec.cli.plan import Places
 from regcodec.cli.streams import STANDARD, refuse_terminal, write_bytes
 from regcodec.cli.threads import limit_threads, max_pixels_option, threads_option
-from regcodec.config import STRIPPABLE
+from regcodec.config import MOST_JOBS, STRIPPABLE
 from regcodec.errors import UsageError
 from regcodec.files import descriptor, refuse_existing
 
@@ -43,7 +43,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "-j",
         "--jobs",
-        type=click.IntRange(1, 1024),
+        type=click.IntRange(1, MOST_JOBS),
         default=1,
         show_default=True,
         help="Processes for several files; they share the cores.",

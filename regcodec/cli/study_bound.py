@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regcodec.cli.extras import cache_option, device_option, require_training, val_option
+from regcodec.cli.extras import cache_option, device_option, require_training, use_threads, val_option
 from regcodec.cli.paths import FOLDER
 from regcodec.cli.threads import limit_threads, threads_option
 from regcodec.config import PRECISIONS, TrainConfig
@@ -124,13 +124,6 @@ def bound(
         _measure(run_dir or init, dataset, data_dir, names, samples, per_sample, per_sample_lr, anchors, output)
 
 
-def use_threads(threads: int | None) -> None:
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
 def _train(
     run: Path,
     init: Path | None,
@@ -142,7 +135,7 @@ def _train(
     settings: dict[str, Any],
 ) -> None:
     from regcodec.cli.console import stderr_console
-    from regcodec.cli.train import _numbers
+    from regcodec.cli.train import numbers
     from regcodec.study.bound import LAMBDAS, train_bound
     from regcodec.training.cache import default_cache_dir
     from regcodec.training.initial import network_config_of
@@ -150,7 +143,7 @@ def _train(
 
     assert init is not None
     network = replace(network_config_of(init), offsets=False, hyper_step=False)
-    rates = LAMBDAS if lambdas is None else _numbers(lambdas, "--lambdas")
+    rates = LAMBDAS if lambdas is None else numbers(lambdas, "--lambdas")
     config = replace(DEFAULTS, network=network, lambdas=rates, **settings)
     paths = RunPaths(run=run, data=data, val=val, cache=cache or default_cache_dir(), init=init)
     checkpoint = train_bound(config, paths, device=device, console=stderr_console())
@@ -184,17 +177,16 @@ def _measure(
     refuse_unwritable(output)
     journal = Journal(output / "points.jsonl")
     curves: dict[str, Curve] = {}
-    told = teller()
-    curves["bound"] = sweep_bound(path, images, Effort(), samples, journal, told)
+    curves["bound"] = sweep_bound(path, images, Effort(), samples, journal, tell)
     if per_sample:
         effort = Effort(iterations=per_sample, lr=lr)
-        curves[f"bound, {per_sample} iterations"] = sweep_bound(path, images, effort, samples, journal, told)
+        curves[f"bound, {per_sample} iterations"] = sweep_bound(path, images, effort, samples, journal, tell)
     rates = sorted({row["lambda"] for row in curves["bound"]})
     for name in anchors:
         if not name.endswith(SUFFIX):
             if Path(name).stem in curves:
                 raise UsageError(f"--anchor {name}: there is a curve of this name already; rename the pack.")
-            curves[Path(name).stem] = sweep_codec(name, images, rates, 0, journal, told)
+            curves[Path(name).stem] = sweep_codec(name, images, rates, 0, journal, tell)
     if len(images.paths) < len(whole.paths) and published:
         click.echo(
             f"{len(images.paths)} of {len(whole.paths)} images: a published curve is of all, so no BD-rate against "
@@ -208,13 +200,10 @@ def _measure(
         click.echo(f"wrote {file}", err=True)
 
 
-def teller() -> Any:
-    def told(row: dict[str, Any]) -> None:
-        effort = row.get("iterations", row.get("effort"))
-        click.echo(
-            f"{row['name']} {row['kind']} effort {effort} {row['image']} lambda {row['lambda']:g}: "
-            f"{row['bpp']:.4f} bpp {row['psnr']:.3f} dB, {row['seconds']:.1f} s",
-            err=True,
-        )
-
-    return told
+def tell(row: dict[str, Any]) -> None:
+    effort = row.get("iterations", row.get("effort"))
+    click.echo(
+        f"{row['name']} {row['kind']} effort {effort} {row['image']} lambda {row['lambda']:g}: "
+        f"{row['bpp']:.4f} bpp {row['psnr']:.3f} dB, {row['seconds']:.1f} s",
+        err=True,
+    )

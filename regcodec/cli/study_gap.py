@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from regcodec.cli.extras import require_training
+from regcodec.cli.extras import require_training, use_threads
 from regcodec.cli.paths import FOLDER
-from regcodec.cli.study_bound import teller, use_threads
+from regcodec.cli.study_bound import tell
 from regcodec.cli.threads import limit_threads, threads_option
 
 
@@ -64,7 +64,7 @@ def gap(
     published = [read_published(path) for path in anchors]
     images = open_dataset(dataset, data_dir)
     refuse_unwritable(output)
-    networks = measure_gap(plan, images, Journal(output / "points.jsonl"), teller())
+    networks = measure_gap(plan, images, Journal(output / "points.jsonl"), tell)
     counts = len(chosen(images, plan.images).paths), len(images.paths)
     for file in write_report(output, networks, published, plan, dataset=images.name, images=counts):
         click.echo(f"wrote {file}", err=True)

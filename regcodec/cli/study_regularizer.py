@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from regcodec.cli.extras import cache_option, device_option, require_training, val_option
+from regcodec.cli.extras import cache_option, device_option, require_training, use_threads, val_option
 from regcodec.cli.paths import FOLDER
 from regcodec.cli.threads import limit_threads, threads_option
 from regcodec.cli.train import config_of
@@ -79,8 +79,6 @@ def regularizer(
 
     from importlib.util import find_spec
 
-    import torch
-
     from regcodec.cli.console import stderr_console
     from regcodec.evaluation.published import read_published
     from regcodec.study.plan import read_plan
@@ -89,8 +87,7 @@ def regularizer(
     from regcodec.training.cache import default_cache_dir
     from regcodec.training.initial import network_config_of
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     found = None if init is None else network_config_of(init)
 
     def configure(settings: Mapping[str, Any]) -> TrainConfig:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from regcodec.config import MOST_THREADS
+from regcodec.config import MAX_PIXELS, MOST_THREADS
 from regcodec.errors import UsageError
 
 _MATRICES = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -42,7 +42,7 @@ model_option: Callable[[Any], Any] = click.option(
 max_pixels_option: Callable[[Any], Any] = click.option(
     "--max-pixels",
     type=click.IntRange(1),
-    default=178_956_970,
+    default=MAX_PIXELS,
     show_default=True,
     help="Refuse a picture of more pixels, before any memory is taken for it.",
 )

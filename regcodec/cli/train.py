@@ -307,7 +307,7 @@ def training_config(
         regularizer=RegularizerConfig(
             name=regularizer or "none",
             source_model=source_model or "",
-            alpha=() if alpha is None else _numbers(alpha, "--alpha"),
+            alpha=() if alpha is None else numbers(alpha, "--alpha"),
             ratio=ratio or 0.0,
             compensate=compensate,
             source_width=source_width or 0,
@@ -315,7 +315,7 @@ def training_config(
             from_step=regularizer_from or 0,
             until_step=regularizer_until or 0,
         ),
-        lambdas=(lambda_,) if lambda_ is not None else _numbers(rates or "", "--rates"),
+        lambdas=(lambda_,) if lambda_ is not None else numbers(rates or "", "--rates"),
         snapshots=() if snapshots is None else _steps(snapshots),
         **_given(options),
     )
@@ -380,7 +380,8 @@ def _steps(text: str) -> tuple[int, ...]:
         raise UsageError(f"--snapshots {text}: give steps, separated by commas.") from None
 
 
-def _numbers(text: str, flag: str) -> tuple[float, ...]:
+def numbers(text: str, flag: str) -> tuple[float, ...]:
+    """Return the numbers of an option, separated by commas; raises `UsageError`."""
     try:
         return tuple(float(part) for part in text.replace(",", " ").split())
     except ValueError:

@@ -14,6 +14,7 @@ from regcodec.cli.paths import INPUT
 from regcodec.cli.plan import CODED, inputs_of
 from regcodec.cli.streams import read_bytes
 from regcodec.cli.threads import limit_threads, max_pixels_option, model_option, threads_option
+from regcodec.config import MOST_JOBS
 from regcodec.errors import naming
 
 
@@ -35,7 +36,7 @@ class Checking:
     is_flag=True,
     help="Take the .rgc files in directories, at any depth; links to directories are not followed.",
 )
-@click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes.")
+@click.option("-j", "--jobs", type=click.IntRange(1, MOST_JOBS), default=1, show_default=True, help="Processes.")
 @threads_option
 @max_pixels_option
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
@@ -75,7 +76,7 @@ def verify_file(job: Job, checking: Checking) -> Success:
     with naming(job.source):
         parsed = read_rgc(data)
         refuse_size(parsed.width, parsed.height, checking.max_pixels)
-        model = model_for_decoding(data, checking.model, checking.threads)
+        model = model_for_decoding(parsed, checking.model, checking.threads)
         grid, symbols = model.grid(parsed.width, parsed.height), 0
         for tile in range(len(grid)):
             with grid.naming(tile):

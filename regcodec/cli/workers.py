@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from regcodec.cli.jobs import Failure, Job, Outcome, Work
+from regcodec.config import MOST_JOBS
 from regcodec.errors import RegcodecError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ AHEAD = 4
 """Jobs handed out for each process: enough that none waits, and no more memory for a million files than for a few."""
 PATIENCE = 10
 """Seconds that a process has to end after its parent."""
-_MOST_PROCESSES = 61 if sys.platform == "win32" else 1024
+_MOST_PROCESSES = 61 if sys.platform == "win32" else MOST_JOBS
 """What an executor takes."""
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 

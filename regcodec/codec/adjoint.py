@@ -65,9 +65,10 @@ def _gradient_of(model: bytes) -> _Added:
         missing = [name for name in node.outputs if name not in gradients]
         if missing:
             raise NoGradientError(f"nothing depends on {missing[0]}, a result of {node.operator}.")
+        if node.operator in ("Conv", "ConvTranspose") and from_latent.intersection(node.inputs[1:]):
+            raise NoGradientError(f"there is no gradient of {node.operator} to its weights.")
         of_outputs = [gradients[name] for name in node.outputs]
-        wanted = [name in from_latent for name in node.inputs]
-        for name, gradient in zip(node.inputs, _RULES[node.operator](added, node, of_outputs, wanted), strict=False):
+        for name, gradient in zip(node.inputs, _RULES[node.operator](added, node, of_outputs), strict=False):
             if name in from_latent:
                 so_far = gradients.get(name)
                 gradients[name] = gradient if so_far is None else added.node("Add", [so_far, gradient])
@@ -129,12 +130,11 @@ class _Added:
 
 
 # One rule for each operator: gradients of the inputs from those of the outputs; for those that no latent reaches, any.
-Rule = Callable[[_Added, Node, list[str], list[bool]], list[str]]
+Rule = Callable[[_Added, Node, list[str]], list[str]]
 
 
-def _conv(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _conv(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     """The same convolution with the kernel turned round and its channels exchanged."""
-    _only_first(node, wanted)
     sides, pads = _ints(node, "kernel_shape"), _ints(node, "pads")
     steps = [*_ints(node, "strides"), *_ints(node, "dilations"), node.attributes["group"]]
     if any(step != 1 for step in steps):
@@ -149,34 +149,33 @@ def _conv(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -
     return [added.node("Conv", [gradients[0], kernel], kernel_shape=sides, pads=around)]
 
 
-def _conv_transpose(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _conv_transpose(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     """What it is the transpose of."""
-    _only_first(node, wanted)
     kept = {name: node.attributes[name] for name in ("group", "dilations", "kernel_shape", "pads", "strides")}
     return [added.node("Conv", [gradients[0], node.inputs[1]], **kept)]
 
 
-def _add(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _add(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     return gradients * 2
 
 
-def _mul(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _mul(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     first, second = node.inputs
     return [added.node("Mul", [gradients[0], second]), added.node("Mul", [gradients[0], first])]
 
 
-def _sqrt(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _sqrt(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     (root,) = node.outputs
     return [added.node("Div", [gradients[0], added.node("Add", [root, root])])]
 
 
-def _sigmoid(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _sigmoid(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     (share,) = node.outputs
     slope = added.node("Sub", [share, added.node("Mul", [share, share])])
     return [added.node("Mul", [*gradients, slope])]
 
 
-def _leaky_relu(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _leaky_relu(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     slope = node.attributes["alpha"] if node.operator == "LeakyRelu" else 0.0
     if not (isinstance(slope, float) and 0 <= slope <= 1):
         raise NoGradientError(f"there is no gradient of {node.operator} with the slope {slope!r}.")
@@ -184,18 +183,18 @@ def _leaky_relu(added: _Added, node: Node, gradients: list[str], wanted: list[bo
     return [added.node("Mul", [gradients[0], added.node("Clip", [steep, added.scalar(slope), added.scalar(1.0)])])]
 
 
-def _split(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _split(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     _refuse_other_axis(node)
     return [added.node("Concat", gradients, axis=1)]
 
 
-def _concat(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _concat(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     _refuse_other_axis(node)
     sizes = added.node("Concat", [added.shape(name, 1, 2) for name in node.inputs], axis=0)
     return added.split("Split", [gradients[0], sizes], len(node.inputs), axis=1)
 
 
-def _depth_to_space(added: _Added, node: Node, gradients: list[str], wanted: list[bool]) -> list[str]:
+def _depth_to_space(added: _Added, node: Node, gradients: list[str]) -> list[str]:
     if node.attributes.get("mode") != b"CRD":
         raise NoGradientError("there is a gradient of DepthToSpace in mode CRD alone.")
     (deep,), (side,) = node.inputs, _ints(node, "blocksize")
@@ -220,11 +219,6 @@ _RULES: dict[str, Rule] = {
     "Split": _split,
     "Sqrt": _sqrt,
 }
-
-
-def _only_first(node: Node, wanted: list[bool]) -> None:
-    if any(wanted[1:]):
-        raise NoGradientError(f"there is no gradient of {node.operator} to its weights.")
 
 
 def _refuse_other_axis(node: Node) -> None:

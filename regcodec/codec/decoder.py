@@ -12,12 +12,13 @@ import numpy as np
 
 from regcodec.bitstream.container import Layout, RgcFile, read_rgc
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import MAX_PIXELS, Pixels, empty_pixels, from_planes, refuse_size
+from regcodec.codec.pixels import Pixels, empty_pixels, from_planes, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import CRC_BYTES, Symbols, check_symbols
 from regcodec.codec.tiles import Box, Grid
 from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolDecoder
+from regcodec.config import MAX_PIXELS
 from regcodec.errors import DamagedFileError, PackNotFoundError
 from regcodec.exact.hyperprior import flat
 
@@ -35,8 +36,11 @@ def decode_pixels(
     Raises `DamagedFileError` for anything but an intact file, `PackNotFoundError` when it needs another pack,
     `LimitError` for more than `max_pixels`, `UsageError` for a region that is not inside the picture.
     """
-    clock = clock or Stopwatch()
-    file = read_rgc(data, every_tile=region is None)
+    return pixels_of(read_rgc(data, every_tile=region is None), model, region, max_pixels, clock or Stopwatch())
+
+
+def pixels_of(file: RgcFile, model: Model, region: Box | None, max_pixels: int, clock: Stopwatch) -> Pixels:
+    """Return and raise what `decode_pixels` does."""
     _refuse_other_pack(file, model)
     wanted = region or Box(0, 0, file.width, file.height)
     wanted.refuse_outside(file.width, file.height)
@@ -91,10 +95,10 @@ def _latents(file: RgcFile, model: Model, wanted: Box, clock: Stopwatch) -> Iter
             if source not in kept:
                 with grid.naming(source):
                     kept[source] = decode_symbols(file, model, clock, source)[2]
-        yield grid.core(tile), window, _joined(grid, window, kept, model)
+        yield grid.core(tile), window, joined(grid, window, kept, model)
 
 
-def _joined(grid: Grid, window: Box, kept: dict[int, Latent], model: Model) -> Latent:
+def joined(grid: Grid, window: Box, kept: dict[int, Latent], model: Model) -> Latent:
     """Return y_hat over a window, from the tiles that meet it."""
     step = model.latent_stride
     y_hat = np.empty((model.entropy.channels[1], window.height // step, window.width // step), np.float32)

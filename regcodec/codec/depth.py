@@ -24,7 +24,7 @@ _LEVELS = {"L;2": 85, "L;4": 17}
 
 
 def bits_a_sample(image: Image.Image, data: bytes = b"") -> int:
-    """Return 8, or more where the mode or the file `data`, opened as `image` and not yet loaded, holds more."""
+    """Return the bits that the mode says, or the file `data` (`image` is not yet loaded from it); 8 where neither."""
     if image.mode in ("I", "F"):
         return 32 if image.format != "PPM" else 16
     if image.mode.startswith("I;16"):

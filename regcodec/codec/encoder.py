@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from regcodec.bitstream.container import SYMBOLS, Chunk, Layout, RgcFile, write_rgc
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size, to_planes
+from regcodec.codec.pixels import Pixels, refuse_size, to_planes
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.symbols import Symbols, symbols_crc
 from regcodec.codec.transforms import Latent
 from regcodec.coding.range_coder import SymbolEncoder
+from regcodec.config import MAX_PIXELS
 from regcodec.exact.hyperprior import flat
 
 Quantizer = Callable[[npt.NDArray[np.float64], npt.NDArray[np.integer[Any]]], Symbols]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from regcodec.bitstream.container import read_rgc
+from regcodec.bitstream.container import RgcFile
 from regcodec.codec.library import find_pack, find_pack_by_id
 from regcodec.codec.model import Model
 from regcodec.codec.pack import stated_id
@@ -20,12 +20,9 @@ def model_for_encoding(name_or_path: str | None, threads: int | None) -> Model:
     return _open(path, stated_id(path), path.stat().st_mtime_ns, threads)
 
 
-def model_for_decoding(data: bytes, name_or_path: str | None, threads: int | None) -> Model:
+def model_for_decoding(file: RgcFile, name_or_path: str | None, threads: int | None) -> Model:
     """Return the model that an .rgc file names, or the one that the user names."""
-    if name_or_path is None:
-        path = find_pack_by_id(read_rgc(data, every_tile=False).pack_id.hex())
-    else:
-        path = find_pack(name_or_path)
+    path = find_pack_by_id(file.pack_id.hex()) if name_or_path is None else find_pack(name_or_path)
     return _open(path, stated_id(path), path.stat().st_mtime_ns, threads)
 
 

@@ -18,14 +18,15 @@ import numpy.typing as npt
 
 from regcodec.bitstream.container import ALPHA, EXIF, ICC, XMP, Chunk, RgcFile, read_rgc
 from regcodec.codec.alpha import read_alpha, smooth_hidden, write_alpha
-from regcodec.codec.decoder import decode_pixels
+from regcodec.codec.decoder import pixels_of
 from regcodec.codec.encoder import encode_pixels
 from regcodec.codec.metadata import NAMES, read_blob, write_blob
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
+from regcodec.codec.pixels import Pixels, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target, encode_to_target
 from regcodec.codec.tiles import Box
+from regcodec.config import MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +101,8 @@ def decode_picture(
     clock: Stopwatch | None = None,
 ) -> Picture:
     """Return the picture of an .rgc file or a region of it. Raises what `decode_pixels` raises."""
-    pixels = decode_pixels(data, model, region=region, max_pixels=max_pixels, clock=clock)
     file = read_rgc(data, every_tile=region is None)
+    pixels = pixels_of(file, model, region, max_pixels, clock or Stopwatch())
     alpha = alpha_plane(file, max_pixels=max_pixels)
     if alpha is not None and region is not None:
         alpha = alpha[region.slices(Box(0, 0, file.width, file.height))]

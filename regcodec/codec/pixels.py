@@ -12,13 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from regcodec.bitstream.container import LARGEST_SIDE
+from regcodec.config import MAX_PIXELS
 from regcodec.errors import LimitError, RegcodecError
 
 Pixels = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
-
-MAX_PIXELS = 178_956_970
-"""Default of --max-pixels: where Pillow too refuses a picture, a size of half a gigabyte in RGB."""
 
 
 def refuse_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:

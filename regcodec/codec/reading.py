@@ -20,8 +20,9 @@ from regcodec.bitstream.container import MAGIC
 from regcodec.codec.depth import bits_a_sample, reduce_to_eight, scale_transparency
 from regcodec.codec.exif import bare, describing
 from regcodec.codec.picture import Picture
-from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
+from regcodec.codec.pixels import Pixels, refuse_size
 from regcodec.codec.strip import convert_to_srgb, strip
+from regcodec.config import MAX_PIXELS
 from regcodec.errors import LimitError, RegcodecError
 
 _pillow_limit = threading.Lock()
@@ -59,8 +60,7 @@ def read_picture(
             with _open_any_size(data) as image:
                 refuse_size(*image.size, max_pixels)
                 refuse_frames(image)
-                _refuse_depth(bits_a_sample(image, data), image.mode, depth)
-                return picture_of(image, stripped=stripped, depth=8, max_pixels=max_pixels)
+                return picture_of(image, data, stripped=stripped, depth=depth, max_pixels=max_pixels)
     except UnidentifiedImageError as error:
         raise RegcodecError(
             "not an image that this program can read (nor HEIC, JPEG XL, raw files). Convert it to PNG or TIFF first."
@@ -75,11 +75,19 @@ def read_picture(
 
 
 def picture_of(
-    image: Image.Image, *, stripped: Collection[str] = (), depth: int | None = None, max_pixels: int = MAX_PIXELS
+    image: Image.Image,
+    data: bytes = b"",
+    *,
+    stripped: Collection[str] = (),
+    depth: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Picture:
-    """Return the picture of a Pillow image (its current frame); arguments and errors as in `read_picture`."""
+    """Return the picture of a Pillow image (its current frame), whose file is `data` where that is at hand.
+
+    The other arguments and errors are those of `read_picture`.
+    """
     refuse_size(*image.size, max_pixels)
-    _refuse_depth(bits_a_sample(image), image.mode, depth)
+    _refuse_depth(bits_a_sample(image, data), image.mode, depth)
     scale_transparency(image)
     _mend_xmp(image)
     image.load()

@@ -1,4 +1,4 @@
-"""The symbols of a picture and their chunk: a CRC-32 of the symbols, then the range-coded stream.
+"""The symbols of a tile and their chunk: a CRC-32 of the symbols, then the range-coded stream.
 
     z   int32 [N, H/64, W/64]      y   int32 [M, H/16, W/16]
 
@@ -19,7 +19,7 @@ CRC_BYTES = 4
 
 
 def symbols_crc(z: Symbols, y: Symbols) -> bytes:
-    """Return the checksum of a picture's symbols."""
+    """Return the checksum of a tile's symbols."""
     return zlib.crc32(y.astype("<i4").tobytes(), zlib.crc32(z.astype("<i4").tobytes())).to_bytes(CRC_BYTES, "little")
 
 

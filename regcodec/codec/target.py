@@ -23,9 +23,9 @@ from regcodec.bitstream.container import Chunk
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import KeptLatents, file_bytes
 from regcodec.codec.model import Model
-from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
+from regcodec.codec.pixels import Pixels, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
-from regcodec.config import DEFAULT_QUALITY
+from regcodec.config import DEFAULT_QUALITY, MAX_PIXELS
 from regcodec.errors import UsageError
 
 TYPICAL = {"bpp": (0.215, 0.312), "psnr": (28.6, 1.56)}

@@ -93,7 +93,7 @@ class SymbolDecoder:
 def _groups(tables: TableIndices) -> tuple[npt.NDArray[np.int64], list[tuple[int, int, int]]]:
     """Return the stable order by table and (table, start, stop) of each group in it."""
     order = np.argsort(tables, kind="stable")
-    counts = np.bincount(tables) if len(tables) else np.empty(0, np.int64)
+    counts = np.bincount(tables)
     stops = np.cumsum(counts)
     present = np.flatnonzero(counts)
     stops = stops[present]

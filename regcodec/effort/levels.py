@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from numbers import Integral
 
+from regcodec.config import TRAIN_EXTRA
 from regcodec.errors import RegcodecError, UsageError
-
-NEEDED = ("torch", "compressai", "onnx")
-"""What the optimiser imports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ def level_of(effort: int) -> Level:
 
 def refuse_without_extra(effort: int) -> None:
     """Raise `RegcodecError` with the command that installs the `train` extra, unless it is there or not needed."""
-    missing = [name for name in NEEDED if find_spec(name) is None] if level_of(effort).needs_torch else []
+    missing = [name for name in TRAIN_EXTRA if find_spec(name) is None] if level_of(effort).needs_torch else []
     if missing:
         raise RegcodecError(
             f"effort {effort} needs {', '.join(missing)}: take an effort of 0 to 3, or install the extra "

@@ -22,10 +22,11 @@ from regcodec.bitstream.container import Chunk
 from regcodec.codec.encoder import Quantizer, file_bytes, nearest
 from regcodec.codec.model import Model
 from regcodec.codec.picture import encode_plain
-from regcodec.codec.pixels import MAX_PIXELS, Pixels, refuse_size
+from regcodec.codec.pixels import Pixels, refuse_size
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.codec.target import Target, Trials, decoded_mse
 from regcodec.codec.transforms import Latent
+from regcodec.config import MAX_PIXELS
 from regcodec.effort.deadzone import Deadzone
 from regcodec.effort.descent import Descent
 from regcodec.effort.levels import Level, level_of, refuse_without_extra

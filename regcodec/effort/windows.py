@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from regcodec.codec.decoder import joined
 from regcodec.codec.encoder import code_latents
 from regcodec.codec.model import Model
 from regcodec.codec.pixels import Pixels, to_planes
@@ -55,16 +56,11 @@ class Windows:
         """Return the window of a tile."""
         grid, step = self.grid, self.model.latent_stride
         box, core = grid.window(tile, self.model.tiling.synthesis_halo), grid.core(tile)
-        around = np.zeros((self.model.entropy.channels[1], box.height // step, box.width // step), np.float32)
         self._kept = {t: y_hat for t, y_hat in self._kept.items() if t >= tile - grid.across - 1}
         for source in grid.meeting(box):
-            if source == tile:
-                continue
-            if source not in self._kept:
+            if source != tile and source not in self._kept:
                 self._kept[source] = self._decoded(*self.plain[source])
-            theirs = grid.core(source)
-            part = theirs.shared(box)
-            around[:, *part.slices(box, step)] = self._kept[source][:, *part.slices(theirs, step)]
+        around = joined(grid, box, {**self._kept, tile: np.zeros_like(self.plain[tile][1])}, self.model)
         rows, columns = box.slices(grid.picture)
         planes = to_planes(self.pixels[rows, columns], step)
         missing = [(0, n - have) for n, have in zip((box.height, box.width), planes.shape[2:], strict=True)]
