@@ -165,4 +165,4 @@ def test_annealing_follows_the_scales_of_the_walk_and_lowers_what_it_anneals(mod
         objective.walk(v, u, seen, rounded)
     assert torch.equal(objective.scales(v, u), scales)
     better = anneal(objective, v, u, 60, torch.Generator().manual_seed(1))
-    assert objective.rounded(*better) < 0.99 * objective.rounded(v, u)
+    assert objective.cost_of_nearest(*better) < 0.99 * objective.cost_of_nearest(v, u)
