@@ -3,6 +3,7 @@
     report.md         all of it as a page
     differences.csv   one row a figure, set, step and variant: mean, half of the interval, seeds, wins
     seeds.csv         the same, one row a seed
+    bpp.csv           bits over the reference's, one row a set, step and variant: whether a control is matched
     rd.csv            rate-distortion curves at the end, averaged over images and seeds; plots in SET/
     time.csv          training time over the reference's
     steps-SET.svg     BD-rate against training step;  r-SET.svg, alpha-SET.svg: against the weight
@@ -24,7 +25,7 @@ from regcodec.config import ALIGNED_SOURCE, TrainConfig
 from regcodec.evaluation.summary import Average, Comparison
 from regcodec.files import write_atomically
 from regcodec.study.plan import Variant
-from regcodec.study.results import Difference, Results
+from regcodec.study.results import Difference, Results, Shift
 from regcodec.study.statistics import Paired
 
 REPORT = "report.md"
@@ -32,13 +33,14 @@ REPORT = "report.md"
 
 def write_study(results: Results, published: Sequence[list[Average]], folder: Path, *, plots: bool) -> list[Path]:
     """Write the report of what there is into `folder` and return the paths."""
-    differences = results.differences()
+    differences, shifts = results.differences(), results.shifts()
     curves = {name: results.curves(name, results.plan.steps) for name in results.images}
     anchors = results.published(list(published))
     files = {
-        REPORT: _page(results, differences, curves, anchors),
+        REPORT: _page(results, differences, shifts, curves, anchors),
         "differences.csv": _differences_csv(differences),
         "seeds.csv": _seeds_csv(differences),
+        "bpp.csv": _bpp_csv(shifts),
         "rd.csv": _rd_csv(curves),
         "time.csv": _csv(
             ("variant", "against", "seeds", "clock", "clock_half", "cpu", "cpu_half"),
@@ -57,6 +59,7 @@ def write_study(results: Results, published: Sequence[list[Average]], folder: Pa
 def _page(
     results: Results,
     differences: list[Difference],
+    shifts: list[Shift],
     curves: dict[str, list[list[Average]]],
     anchors: list[tuple[str, list[Comparison]]],
 ) -> str:
@@ -74,7 +77,9 @@ def _page(
         f"batch. Images, through real files: {sets}. Written by `regcodec study regularizer`.",
         "",
         "Differences are variant minus reference, paired by seed, mean and 95 % interval (Student's t); below 0 the "
-        "variant is better. `*`: the interval leaves out 0. Wins: seeds with a difference below 0.",
+        "variant is better. `*`: the interval leaves out 0. Wins: seeds with a difference below 0. Bits: the variant's "
+        "over its reference's at equal quality names (geometric mean over images and rates, then each rate): no gain "
+        "or loss. Where they are not near 0 the two operate at different points, which R + lambda D compares as well.",
         "",
         "## Variants",
         "",
@@ -109,7 +114,8 @@ def _page(
         for name in dict.fromkeys(d.set for d in differences if d.figure == figure):
             chosen = [d for d in differences if (d.figure, d.set) == (figure, name)]
             if rows := _last(chosen, plan.steps):
-                lines += _section(f"{title}{' on ' + name if name else ''} at step {plan.steps}", rows)
+                beside = [shift for shift in shifts if (shift.set, shift.step) == (name, plan.steps)]
+                lines += _section(f"{title}{' on ' + name if name else ''} at step {plan.steps}", rows, beside)
             if len({d.step for d in chosen}) > 1:
                 lines += _trend(f"{title}{' on ' + name if name else ''} against training step (fig. 3)", chosen)
     last = [d for d in _last(differences, plan.steps) if d.figure == "bd_rate"]
@@ -210,11 +216,14 @@ def _last(differences: Iterable[Difference], step: int) -> list[Difference]:
     return [difference for difference in differences if difference.step == step]
 
 
-def _section(title: str, rows: list[Difference]) -> list[str]:
+def _section(title: str, rows: list[Difference], shifts: list[Shift]) -> list[str]:
+    """Return a table of differences, with the bits of each pair where the set has files."""
+    bits = {shift.variant: (_bits(shift),) for shift in shifts}
     return ["", f"## {title}", "", *_table(
-        ("variant", "against", "difference", "wins", "each seed"),
+        ("variant", "against", "difference", "wins", "each seed", *(("bits",) if bits else ())),
         (
             (d.variant, d.against, _interval(d.paired), f"{d.paired.wins} of {d.paired.seeds}", _each_seed(d))
+            + (bits.get(d.variant, ("",)) if bits else ())
             for d in rows
         ),
     )]  # fmt: skip
@@ -309,6 +318,16 @@ def _seeds_csv(differences: list[Difference]) -> str:
     )
 
 
+def _bpp_csv(shifts: list[Shift]) -> str:
+    return _csv(
+        ("set", "step", "variant", "against", "mean", "half", "seeds", "rates"),
+        (
+            (s.set, s.step, s.variant, s.against, s.paired.mean, s.paired.half, s.paired.seeds, _each_rate(s))
+            for s in shifts
+        ),
+    )
+
+
 def _rd_csv(curves: dict[str, list[list[Average]]]) -> str:
     return _csv(
         ("set", "variant", "quality", "files", "bpp", "psnr", "ms_ssim", "ms_ssim_db"),
@@ -337,6 +356,15 @@ def _interval(found: Paired) -> str:
     if math.isnan(found.half):
         return f"{found.mean:+.2f} %"
     return f"{found.mean:+.2f} ± {found.half:.2f} %{' *' if found.clear else ''}"
+
+
+def _bits(shift: Shift) -> str:
+    half = "" if math.isnan(shift.paired.half) else f" ± {shift.paired.half:.2f}"
+    return f"{shift.paired.mean:+.2f}{half} % ({_each_rate(shift)})"
+
+
+def _each_rate(shift: Shift) -> str:
+    return ", ".join(f"{value:+.2f}" for value in shift.rates)
 
 
 def _each_seed(difference: Difference) -> str:

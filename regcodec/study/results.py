@@ -2,9 +2,11 @@
 
     validation   percent of R + lambda D, mean over the lambdas, averaged weights on the validation images
     bd_rate      percent at equal PSNR through real files, for each image, then the mean over the images of a set
+    bpp          percent of the bits at equal quality names, geometric mean over images and rates: no gain or loss, but
+                 how far apart the two operate. A control whose bpp is not near 0 is not matched
     time         seconds of a training step over those of the reference
 
-All of them below 0 (time: below 1) where the variant is better.
+All but bpp below 0 (time: below 1) where the variant is better.
 
 A run of other settings than the plan's counts nowhere, and a seed whose runs are no pair in no difference. On an image
 set a run counts with all images of it alone: those of the plan, or, of a set that is not at hand, all that have points.
@@ -12,7 +14,9 @@ set a run counts with all images of it alone: those of the plan, or, of a set th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean, median, stdev
@@ -38,6 +42,22 @@ class Difference:
     against: str
     seeds: tuple[int, ...]
     paired: Paired
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """Bits of one variant over those of its reference on one set, over the seeds that have both."""
+
+    set: str
+    """Image set; empty for the estimates of the validation."""
+    step: int
+    variant: str
+    against: str
+    seeds: tuple[int, ...]
+    paired: Paired
+    """Percent, by the mean of log bpp over images and rates."""
+    rates: tuple[float, ...]
+    """The same of each rate alone, over the seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +115,31 @@ class Results:
             for figure in ("bd_rate", "bd_rate_ms_ssim"):
                 if not images.published:
                     found += self._each(figure, images.name, partial(self._bd, figure, images.name))
+        return found
+
+    def shifts(self) -> list[Shift]:
+        """Return how the bits of every pair of runs differ, in validation and on every set, by set, step, variant."""
+        found = []
+        for images in ("", *(images.name for images in self.plan.images if not images.published)):
+            for step in self.plan.snapshots:
+                for variant, reference in self.plan.pairs:
+                    known = {
+                        seed: logs
+                        for seed, _, _ in self._pairs(variant, reference)
+                        if (logs := self._log_bpp(images, variant, reference, seed, step))
+                    }
+                    if known:
+                        found.append(
+                            Shift(
+                                set=images,
+                                step=step,
+                                variant=variant.name,
+                                against=reference.name,
+                                seeds=tuple(known),
+                                paired=paired([_percent(logs) for logs in known.values()]),
+                                rates=tuple(map(_percent, zip(*known.values(), strict=True))),
+                            )
+                        )
         return found
 
     def times(self) -> list[Time]:
@@ -221,6 +266,23 @@ class Results:
         found = compare(own, other)
         return (found.bd_rate_psnr if figure == "bd_rate" else found.bd_rate_ms_ssim).per_image
 
+    def _log_bpp(self, images: str, variant: Variant, reference: Variant, seed: int, step: int) -> list[float]:
+        """Return log bpp of the variant over its reference's for each rate, mean over the images; none without both."""
+        if not images:
+            rows = [self._runs[v.name, seed].validation(step) for v in (variant, reference)]
+            estimates = [[point.get("bpp") for point in row["points"]] for row in rows if row is not None]
+            if len(estimates) < 2 or None in (*estimates[0], *estimates[1]):
+                return []
+            return [math.log(a / b) for a, b in zip(*estimates, strict=True)]
+        own, other = (self._points(v, seed, step, images) for v in (variant, reference))
+        if not own or not other:
+            return []
+        bits = {(point.image, point.quality): point.bpp for point in other}
+        logs: dict[float, list[float]] = defaultdict(list)
+        for point in own:
+            logs[point.quality].append(math.log(point.bpp / bits[point.image, point.quality]))
+        return [fmean(logs[quality]) for quality in sorted(logs)]
+
     def _pairs(self, variant: Variant, reference: Variant) -> list[tuple[int, Run, Run]]:
         """Return each seed of which both runs count and are a pair, with them."""
         return [
@@ -237,3 +299,7 @@ class Results:
         if (variant.name, seed) not in self._runs or len(found) < len(wanted):
             return []
         return [point for of_image in found.values() for point in of_image]
+
+
+def _percent(logs: Sequence[float]) -> float:
+    return 100 * math.expm1(fmean(logs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -129,7 +131,7 @@ def _journal(run: Path, seed: int, scale: float) -> None:
     rows: list[dict] = [{"kind": "start", "step": 0, "weights": f"w{seed}", "batch": "b"}]
     rows += [{"kind": "train", "step": s, "steps_per_second": 2 / scale, "cpu_seconds": scale} for s in (1, 2, 3)]
     for step in (4, 8):
-        losses = [{"loss": 2 * scale}, {"loss": 4 * scale}]
+        losses = [{"loss": 2 * scale, "bpp": scale}, {"loss": 4 * scale, "bpp": 3 * scale}]
         rows.append({"kind": "validation", "step": step, "loss": 3 * scale + 0.01 * seed, "points": losses})
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"kind": "tr')
 
@@ -143,6 +145,27 @@ def test_a_tenth_less_rate_at_equal_quality_is_minus_ten_percent(results: Result
     assert (mixed.wins, mixed.clear) == (1, False)
     assert found["validation", "", 4, "r0.2"].values == (pytest.approx(-10), pytest.approx(20), pytest.approx(10))
     assert ("bd_rate", "screen", 4, "r0.1") not in found
+
+
+def test_bits_at_equal_quality_names_show_a_control_that_is_not_matched(results: Results) -> None:
+    found = {(s.set, s.step, s.variant): s for s in results.shifts()}
+    matched = found["kodak", 8, "r0.1"]
+    assert (matched.paired.mean, matched.seeds) == (pytest.approx(-10), (1, 2, 3))
+    assert matched.rates == pytest.approx([-10] * 4)
+    mixed = found["screen", 8, "r0.2"]
+    assert mixed.paired.values == pytest.approx([-10, 20, 10])
+    assert mixed.rates == pytest.approx([100 * ((0.9 * 1.2 * 1.1) ** (1 / 3) - 1)] * 4)
+    assert ("screen", 4, "r0.1") not in found
+
+
+def test_bits_are_of_each_rate_too(results: Results, again: Callable[..., Results]) -> None:
+    rows = [json.loads(line) for line in results.points.path.read_text().splitlines()]
+    for row in rows:
+        if row["variant"] == "r0.1" and row["quality"] == 4:
+            row["bpp"] *= 1.5
+    results.points.path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = next(s for s in again().shifts() if (s.set, s.step, s.variant) == ("kodak", 8, "r0.1"))
+    assert found.rates == pytest.approx([-10, -10, -10, 35])
 
 
 def test_times_are_ratios_to_the_reference_of_the_same_seed(results: Results) -> None:
@@ -245,7 +268,9 @@ def test_the_report_has_the_papers_tables(results: Results, tmp_path: Path) -> N
     assert "9 of 9 runs" in page
     assert "6 of 6 pairs begun with equal weights" in page
     for line in (
-        "| r0.1 | vanilla | -10.00 ± 0.00 % * | 3 of 3 | -10.00, -10.00, -10.00 |",
+        "| r0.1 | vanilla | -10.00 ± 0.00 % * | 3 of 3 | -10.00, -10.00, -10.00 | -10.00 ± 0.00 % (-10.00, -10.00) |",
+        "| r0.1 | vanilla | -10.00 ± 0.00 % * | 3 of 3 | -10.00, -10.00, -10.00 "
+        "| -10.00 ± 0.00 % (-10.00, -10.00, -10.00, -10.00) |",
         "## BD-rate on kodak against training step (fig. 3)",
         "## Effect of r (fig. 5), vanilla",
         "| r0.2 | 0.2 | +6.67 ± 37.95 % | +6.67 ± 37.95 % | +6.67 ± 37.95 % |",
@@ -257,6 +282,8 @@ def test_the_report_has_the_papers_tables(results: Results, tmp_path: Path) -> N
         assert line in page, line
     names = {str(path.relative_to(tmp_path)) for path in written}
     assert {"steps-kodak.svg", "steps-validation.svg", "r-kodak.svg", "kodak/rd.svg", "rd.csv", "time.csv"} <= names
+    of_bits = next(csv.DictReader(io.StringIO((tmp_path / "bpp.csv").read_text())))
+    assert (of_bits["set"], of_bits["variant"], float(of_bits["mean"])) == ("", "r0.1", pytest.approx(-10))
     rows = (tmp_path / "seeds.csv").read_text().splitlines()
     assert "bd_rate,kodak,8,r0.2,vanilla,2," in "\n".join(rows)
 
