@@ -1,4 +1,4 @@
-"""`regcodec study gap`: the five effects of papers/gap.txt for several networks, measured and reported."""
+"""`regcodec study gap`: the five effects of arXiv 2501.12330 for several networks, measured and reported."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Wavefront: (r, c) is in wave c + 3 r. Its window reaches to (r - 1, c + 2), whic
 a wave do not see each other and are one matrix product. A latent of H x W has W + 3 (H - 1) waves.
 
 Sources: the networks are CompressAI's `JointAutoregressiveHierarchicalPriors` (Minnen, Balle, Toderici 2018) and
-`Cheng2020Attention` (Cheng et al. 2020); DESIGN section 4. docs/format.md has the rounding of each line.
+`Cheng2020Attention` (Cheng et al. 2020). docs/format.md, section 3, has the rounding of each line.
 `training.networks.autoregressive` is the float network, `training.quantize` makes these layers from it.
 """
 

@@ -11,8 +11,8 @@
                 parameters p + leave[s](a)
     then scales, means, table indices and g * y_hat as in `hyperprior`, and y_hat of the decoded symbols
 
-Sources: the quadtree partition is DCVC-DC's (Li, Li, Lu 2023); DESIGN section 4. docs/format.md has the rounding of
-each line. `training.networks.res_context` is the float network, `training.quantize` makes these layers from it.
+Sources: the quadtree partition is DCVC-DC's (Li, Li, Lu 2023). docs/format.md, section 3, has the rounding
+of each line. `training.networks.res_context` is the float network, `training.quantize` makes these layers from it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 `walk` is what encoder and decoder share for every architecture: it yields the elements of y that can be coded next,
 and before it is asked for more, their symbols must stand in y.
 
-Source: DESIGN section 4; the network is CompressAI's h_s (Minnen, Balle, Toderici 2018).
+Source: docs/format.md, section 3; the network is CompressAI's h_s (Minnen, Balle, Toderici 2018).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Rate:
-    """Sources: papers/variable-rate-abstract.txt (Kamisli, Racape, Choi 2024); DESIGN section 6."""
+    """Sources: arXiv 2402.18930 (Kamisli, Racape, Choi 2024; from the abstract); docs/format.md, section 4."""
 
     gain: int
     """Inverse quantization step of y, units of 2^-gain_bits; entropy parameters are multiplied by it."""

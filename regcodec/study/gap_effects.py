@@ -1,4 +1,4 @@
-"""The gap between practice and principle, effect by effect, as BD-rates (papers/gap.txt, section III-A, figs. 2 to 4).
+"""The gap between practice and principle, effect by effect, as BD-rates (arXiv 2501.12330, III-A, figs. 2 to 4).
 
     codec      files of effort 0                          codec_optimised   files of an effort: per-sample optimisation
     bound      amortised Gaussian posteriors              bound_optimised   posteriors optimised for each image and rate

@@ -1,6 +1,6 @@
 """The gap report: one page of tables, CSV, and three plots.
 
-report.md         the five effects by their names in papers/gap.txt, and the paper's figures beside them
+report.md         the five effects by their names in arXiv 2501.12330, and the paper's figures beside them
 gap.csv           every curve: averages by lambda
 rd.svg            the network of the lowest bound at common lambdas, as the paper's fig. 5
 gap_size.svg      bound against codec over the parameters of the transforms, as fig. 4

@@ -1,4 +1,4 @@
-"""A codec with Gaussian posteriors instead of rounding: an upper bound of R(D) (papers/gap.txt, section IV-A, eq. 10).
+"""A codec with Gaussian posteriors instead of rounding: an upper bound of R(D) (arXiv 2501.12330, IV-A, eq. 10).
 
     x --g_a--> y, --h_a--> z                    as in the codec; y and what follows in steps, times the gain
     p(z)     = N(m_c, P_c) of each channel c

@@ -1,4 +1,4 @@
-"""A checkpoint frozen into a pack, measured and proven before it is written (DESIGN section 3 and 4).
+"""A checkpoint frozen into a pack, measured and proven before it is written (docs/format.md, sections 3 and 4).
 
     network -> ONNX transforms, integer h_s and context with proven bounds, integer tables -> pack
             -> symbols counted, tables shaped like them

@@ -1,4 +1,4 @@
-"""The training loop, to be read in one sitting (papers/regularizer.txt, algorithm 1).
+"""The training loop, to be read in one sitting (arXiv 2411.16727, algorithm 1).
 
     batch -> task (network, regularizer) -> one backward pass -> clip codec, theta apart -> three Adams -> average
 

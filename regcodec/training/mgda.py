@@ -3,7 +3,7 @@
     min over w >= 0, sum w = 1 of  | sum_k w_k g_k |^2
 
 The result is a direction along which no loss rises. Sources: Desideri 2012; Sener and Koltun 2018 (Frank-Wolfe);
-for variable-rate compression papers/variable-rate-abstract.txt (Kamisli, Racape, Choi 2024).
+for variable-rate compression arXiv 2402.18930 (Kamisli, Racape, Choi 2024; from the abstract).
 """
 
 from __future__ import annotations

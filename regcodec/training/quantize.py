@@ -11,7 +11,7 @@ before that every channel is brought to one size by a power of two that the next
 last layer of h_s is two where that saves time (`factoring`), both with weights of 12 bits and inputs of 21: what the
 first is off by, the second spreads over all scales and means. The
 quadtree's trunk adds up and stays wide: narrow, its means were off by half a step here and there, for no time won.
-Source: DESIGN section 4.
+What the reader proves of these integers: docs/format.md, section 3.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The information-theoretic regularizer: maximise H(X | X_hat) while training, at no cost afterwards.
 
-Source: papers/regularizer.txt, eq. 12 (codec), eq. 13 (source entropy model), algorithm 1; see docs/training.md.
+Source: arXiv 2411.16727, eq. 12 (codec), eq. 13 (source entropy model), algorithm 1; see docs/training.md.
 
     codec:  min  R + lambda * 255^2 * MSE - alpha * H_theta(X | X_hat)
     theta:  min  H_theta(X | X_hat)

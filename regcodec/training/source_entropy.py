@@ -1,6 +1,6 @@
 """Source entropy models q(X | X_hat): the learned half of the regularizer.
 
-Source: papers/regularizer.txt, eq. 12 and 13, supplement 9.
+Source: arXiv 2411.16727, eq. 12 and 13, supplement 9.
 
     x       [B, 3, H, W]  integer levels 0..255 held in float
     x_hat   [B, 3, H, W]  reconstruction on the same scale, not rounded

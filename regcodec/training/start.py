@@ -13,7 +13,7 @@ whose inverses lie in the quiet branches, take a tenth from the brightest blocks
 
 Step: with L = R + lambda * 255^2 * MSE, R in bits per pixel, three components and a uniform quantizer, dL/dstep = 0
 gives step^2 = 18 / (lambda ln 2) on 0..255 for a component that is worth coding; the latent is scaled so that this step
-is 1. Source: DESIGN section 7.
+is 1.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def test_the_posterior_is_the_normalised_product(away: float, log_scale: float, 
 
 
 def test_a_gaussian_source_meets_its_rate_distortion_function() -> None:
-    """y ~ N(0, v), prior N(0, v - D), analysis noise D: R = log2(v / D) / 2 and the distortion is D (DESIGN 6)."""
+    """y ~ N(0, v), prior N(0, v - D), analysis noise D: R = log2(v / D) / 2 and the distortion is D."""
     v, d = 3.0, 0.2
     generator = torch.Generator().manual_seed(1)
     y = torch.randn(400_000, generator=generator, dtype=torch.float64) * math.sqrt(v)

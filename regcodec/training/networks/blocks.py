@@ -4,7 +4,7 @@
     DepthBlock     x [B,C,h,w] --depthwise 3x3---------> 1x1 to 2C --leaky ReLU--> 1x1 to C --> + x
     Stream         the layers of a transform, in float32 but for the branches of its PartialBlocks; a bias for the rate
 
-Sources: FasterNet's PConv block (Chen et al. 2023; papers/gap.txt, section IV-A, reference 85) and the depthwise
+Sources: FasterNet's PConv block (Chen et al. 2023; arXiv 2501.12330, section IV-A, reference 85) and the depthwise
 residual block of DCVC-DC. The last layer of a branch begins at zero, so that a block begins as the identity.
 Multiplications per position: 4.56 C^2 and 4 C^2 + 9 C. Only layers that `exact` has are in a DepthBlock.
 """

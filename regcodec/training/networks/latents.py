@@ -14,8 +14,8 @@ that are not zero are moved towards zero by an offset per quality and scale:
 
     z_hat = step * round((z - median) / step) + median        y_hat = (q - sign(q) * offset + g*mean) / g
 
-Source: papers/variable-rate-abstract.txt (Kamisli, Racape, Choi 2024); DESIGN section 6. Scales have the lower bound
-0.11 of CompressAI's `GaussianConditional`.
+Source: arXiv 2402.18930 (Kamisli, Racape, Choi 2024), from the abstract; docs/training.md, "One model
+for every rate". Scales have the lower bound 0.11 of CompressAI's `GaussianConditional`.
 """
 
 from __future__ import annotations

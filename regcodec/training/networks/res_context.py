@@ -1,4 +1,4 @@
-"""Res-context: res-hyper with a quadtree context over channels and space, in four steps (DCVC-DC; papers/gap.txt IV-A).
+"""Res-context: res-hyper with a quadtree context over channels and space, in four steps.
 
     p = h_s(z_hat) [B,2M,H/16,W/16]: scales, means; all there is in step 0
     e = enter_z(p) [B,C,..], once; and the rate's bias [B,C,1,1] where there is one

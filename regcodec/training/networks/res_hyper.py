@@ -1,4 +1,4 @@
-"""Res-hyper: mean-scale hyperprior whose transforms run wholly at 1/8 resolution (papers/gap.txt, section IV-A).
+"""Res-hyper: mean-scale hyperprior whose transforms run wholly at 1/8 resolution (arXiv 2501.12330, section IV-A).
 
     x [B,3,H,W] --unshuffle 8--> [B,192,H/8,W/8] --1x1--> [B,N,..] --blocks_a x PartialBlock--> 2x2 stride 2
                                                                         --> y [B,M,H/16,W/16]
