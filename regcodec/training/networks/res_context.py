@@ -7,7 +7,8 @@
 
 `exact.context.cells` says which quarter of y a step codes: in every 2x2 square of every channel one element, in each of
 four channel groups another one. leave[s] begins at zero, so the network begins as, and can go on from, a res-hyper. The
-context reads y_hat without the gain, and everything in it is a layer that `exact` has.
+context reads y_hat without the gain, and everything in it is a layer that `exact` has. Sources: DCVC-DC (Li, Li, Lu
+2023); arXiv 2501.12330, section IV-A.
 """
 
 from __future__ import annotations
