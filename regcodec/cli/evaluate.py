@@ -53,6 +53,14 @@ UNBROKEN = 10_000
     help="twin, also called vanilla (the other pack of the pair NAME and NAME-vanilla: of the default the regularized "
     "one), a pack, jpeg, webp, avif, avif-slow, or a published curve (CompressAI's JSON); may be repeated.",
 )
+@click.option(
+    "--effort",
+    type=click.IntRange(0, 9),
+    default=0,
+    show_default=True,
+    help="Effort of the packs that --model names, as in regcodec encode; a report calls them NAME effort N. Anchors "
+    "stay at 0, so that --anchor with the same pack shows what an effort brings.",
+)
 @click.option("--qualities", help="Qualities of the pack, comma-separated  [default: those it was trained for]")
 @click.option(
     "--repeats",
@@ -88,6 +96,7 @@ def eval_command(
     data_dir: Path | None,
     model: str | None,
     anchors: tuple[str, ...],
+    effort: int,
     qualities: str | None,
     repeats: int,
     output: Path | None,
@@ -111,6 +120,7 @@ def eval_command(
 
     from regcodec.cli.console import stderr_console
     from regcodec.codec.library import find_pack
+    from regcodec.effort.levels import refuse_without_extra
     from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
     from regcodec.evaluation.journal import Journal
@@ -123,8 +133,9 @@ def eval_command(
         raise UsageError("--resume and --force contradict each other: give one.")
     if resume and output is None:
         raise UsageError("--resume goes on with the points in a directory: name it with --output.")
+    refuse_without_extra(effort)
     path = find_pack(model)
-    own = PackCodec(path, threads)
+    own = PackCodec(path, threads, effort=effort)
     others = [_anchor(name, path, threads) for name in anchors if not name.endswith(SUFFIX)]
     published = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
     names = [own.name, *(codec.name for codec in others), *(curve[0].codec for curve in published)]

@@ -156,6 +156,8 @@ class PackCodec:
     """Of its networks; None is all cores."""
     pack_id: str | None = None
     """What the pack must be; None is any."""
+    effort: int = 0
+    """Of `regcodec encode --effort`."""
     suffix: str = ".rgc"
 
     @cached_property
@@ -168,26 +170,27 @@ class PackCodec:
             raise RegcodecError(f"{self.path}: was replaced while it was measured. Measure again.")
         return model
 
-    def __reduce__(self) -> tuple[type[PackCodec], tuple[Path, int | None, str]]:
-        return PackCodec, (self.path, self.threads, self.model.pack.id)
+    def __reduce__(self) -> tuple[type[PackCodec], tuple[Path, int | None, str, int]]:
+        return PackCodec, (self.path, self.threads, self.model.pack.id, self.effort)
 
     def prepare(self) -> None:
         """Load encoder and decoder, and open the pack."""
-        import_module("regcodec.codec.encoder")
+        import_module("regcodec.effort.search")
         import_module("regcodec.codec.decoder")
         _ = self.model
 
     @property
     def name(self) -> str:
-        """The pack's name."""
-        return self.model.name
+        """The pack's name, and its effort where it has one."""
+        return self.model.name + (f" effort {self.effort}" if self.effort else "")
 
     @property
     def settings(self) -> str:
-        """The pack's id, this program, and the library that runs the transforms."""
+        """The pack's id, this program, the library that runs the transforms, and the effort where there is one."""
         from regcodec.codec.transforms import runtime
 
-        return f"pack {self.model.pack.id}, regcodec {__version__}, onnxruntime {runtime().__version__}"
+        effort = f", effort {self.effort}" if self.effort else ""
+        return f"pack {self.model.pack.id}, regcodec {__version__}, onnxruntime {runtime().__version__}{effort}"
 
     @property
     def qualities(self) -> tuple[float, ...]:
@@ -196,11 +199,11 @@ class PackCodec:
 
     def encode(self, pixels: NDArray[np.uint8], quality: float, *, parts: dict[str, float] | None = None) -> bytes:
         """Encode at `quality` (the scale of `regcodec encode -q`)."""
-        from regcodec.codec.encoder import encode_pixels
         from regcodec.codec.stopwatch import Stopwatch
+        from regcodec.effort.search import encode_with_effort
 
         clock = Stopwatch()
-        data = encode_pixels(pixels, self.model, quality, clock=clock)
+        data = encode_with_effort(pixels, self.model, quality, effort=self.effort, clock=clock)
         _note(parts, "encode", clock.seconds)
         return data
 

@@ -185,3 +185,34 @@ def test_qualities_that_are_one_row_of_the_pack_are_measured_once_under_its_name
     assert result.exit_code == 0, result.stderr
     rows = csv.DictReader((tmp_path / "out" / "summary.csv").open())
     assert [row["quality"] for row in rows] == ["1.0", "3.0"]
+
+
+def test_an_effort_is_measured_beside_the_same_pack_without_one_and_kept_apart(
+    folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    """Each point of an effort is the file that `encode --effort` writes."""
+    out, image = tmp_path / "out", folders[0] / "0.png"
+    command = ("eval", "--dataset", folders[0], "--model", pack, "--qualities", "4", "-o", out)
+    assert run(*command).exit_code == 0
+    done = run(*command, "--effort", "2", "--anchor", pack, "--resume")
+    assert done.exit_code == 0, done.stderr
+    assert "# tiny effort 2 on birds" in (out / "report.md").read_text()
+    rows = {(row["codec"], row["quality"]): row for row in map(json.loads, (out / "points.jsonl").open())}
+    for name, effort in (("tiny effort 2", 2), ("tiny", 0)):
+        coded = tmp_path / f"{effort}.rgc"
+        assert run("encode", image, "--model", pack, "-q", "4", "--effort", effort, "-o", coded).exit_code == 0
+        assert rows[name, 4]["bytes"] == coded.stat().st_size
+    assert rows["tiny effort 2", 4]["bytes"] != rows["tiny", 4]["bytes"]
+    assert rows["tiny effort 2", 4]["settings"] == rows["tiny", 4]["settings"] + ", effort 2"
+    assert "2 processes" in run(*command, "--effort", "1", "--dataset", folders[1], "-j", "2", "--force").stdout
+    coded = {row["codec"] for row in map(json.loads, (out / "boats/points.jsonl").open())}
+    assert coded == {"tiny effort 1"}
+
+
+def test_an_effort_without_the_extra_says_what_to_install(
+    folders: list[Path], pack: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regcodec.effort.levels.find_spec", lambda _: None)
+    done = run("eval", "--dataset", folders[0], "--model", pack, "--effort", "4")
+    assert done.exit_code == 1
+    assert 'pip install "regcodec[train]"' in done.stderr
