@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -13,7 +14,7 @@ import click
 
 from regcodec.cli.batch import threads_each
 from regcodec.cli.paths import FOLDER
-from regcodec.cli.threads import limit_threads, model_option, threads_option
+from regcodec.cli.threads import complete_packs, limit_threads, named_pack, threads_option
 from regcodec.cli.workers import orderly_stop, process_pool, submitted
 from regcodec.errors import UsageError, naming
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from regcodec.evaluation.codecs import ImageCodec
+    from regcodec.evaluation.codecs import ImageCodec, PackCodec, PackSeries
     from regcodec.evaluation.journal import Journal
     from regcodec.evaluation.sweep import Point
 
 PLOTS = ("rd.png", "rd.svg")
 _WAYS = "Pass --resume to go on with what was measured, --force to measure anew."
+_ID = re.compile("[0-9a-f]{16}")
 UNBROKEN = 10_000
 """Columns of output that no terminal shows: no cell is cut."""
 
@@ -45,13 +47,20 @@ UNBROKEN = 10_000
     help="Where named sets lie; kodak is fetched into the last of these where none has it  "
     "[default: here, $REGCODEC_DATA, ~/.cache/regcodec/datasets]",
 )
-@model_option
+@click.option(
+    "--model",
+    help="Pack, by file, name or id (regcodec models lists them); several of one rate each, separated by commas, are "
+    "one codec with the qualities of all.",
+    callback=named_pack,
+    shell_complete=complete_packs,
+)
 @click.option(
     "--anchor",
     "anchors",
     multiple=True,
     help="twin, also called vanilla (the other pack of the pair NAME and NAME-vanilla: of the default the regularized "
-    "one), a pack, jpeg, webp, avif, avif-slow, or a published curve (CompressAI's JSON); may be repeated.",
+    "one), a pack or several (a,b,c), jpeg, webp, avif, avif-slow, or a published curve (CompressAI's JSON); may be "
+    "repeated.",
 )
 @click.option(
     "--effort",
@@ -119,9 +128,7 @@ def eval_command(
     from rich.console import Console
 
     from regcodec.cli.console import stderr_console
-    from regcodec.codec.library import find_pack
     from regcodec.effort.levels import refuse_without_extra
-    from regcodec.evaluation.codecs import PackCodec
     from regcodec.evaluation.datasets import open_dataset
     from regcodec.evaluation.journal import Journal
     from regcodec.evaluation.pictures import Pictures
@@ -134,9 +141,9 @@ def eval_command(
     if resume and output is None:
         raise UsageError("--resume goes on with the points in a directory: name it with --output.")
     refuse_without_extra(effort)
-    path = find_pack(model)
-    own = PackCodec(path, threads, effort=effort)
-    others = [_anchor(name, path, threads) for name in anchors if not name.endswith(SUFFIX)]
+    paths = _packs(model)
+    own = _pack_codec(paths, threads, effort)
+    others = [_anchor(name, paths, threads) for name in anchors if not name.endswith(SUFFIX)]
     published = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
     names = [own.name, *(codec.name for codec in others), *(curve[0].codec for curve in published)]
     if len(set(names)) < len(names):
@@ -153,8 +160,7 @@ def eval_command(
         refuse_unwritable(folder)
     ladder = own.qualities
     if qualities is not None:
-        rates = own.model.rates
-        ladder = tuple(dict.fromkeys(rates.qualities[rates.row(quality)] for quality in _numbers(qualities)))
+        ladder = tuple(dict.fromkeys(own.nearest(quality) for quality in _numbers(qualities)))
     pictures = [Pictures.of(image_set) for image_set in sets]
     places: Sequence[Path | None] = folders or [None] * len(sets)
     journals = [
@@ -174,7 +180,7 @@ def eval_command(
         comparisons += [compare_published(points[0], curve) for curve in published]
         rows += set_figures(image_set.name, curves[0], comparisons)
         kept = f"; {journal.kept} of {sum(map(len, points))} points are of an earlier call" if journal.kept else ""
-        conditions = f"{len(image_set.paths)} images, real files; {journal.conditions}; pack {own.model.pack.id}{kept}"
+        conditions = f"{len(image_set.paths)} images, real files; {journal.conditions}; {own.identity}{kept}"
         title = f"{own.name} on {image_set.name}"
         print_report(stdout, curves, comparisons, title=title, conditions=conditions)
         if place is None:
@@ -244,9 +250,29 @@ def _report_folders(output: Path | None, names: list[str]) -> list[Path]:
     return [output] if len(names) == 1 else [output / name for name in names]
 
 
-def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
-    from regcodec.codec.library import find_pack, find_twin
-    from regcodec.evaluation.codecs import PILLOW_CODECS, PackCodec
+def _packs(named: str | None) -> list[Path]:
+    """Return packs that are named by file, name or id, separated by commas; None is the default pack."""
+    from regcodec.codec.library import find_pack, find_pack_by_id
+
+    if named is None or Path(named).is_file():  # a file's name may have commas
+        return [find_pack(named)]
+    parts = [part.strip() for part in named.split(",")]
+    if not all(parts):
+        raise UsageError(f"{named}: a name before, between or after its commas is empty.")
+    return [find_pack_by_id(part) if _ID.fullmatch(part) else find_pack(part) for part in parts]
+
+
+def _pack_codec(paths: Sequence[Path], threads: int | None, effort: int = 0) -> PackCodec | PackSeries:
+    """Return packs as one codec."""
+    from regcodec.evaluation.codecs import PackCodec, PackSeries
+
+    codecs = [PackCodec(path, threads, effort=effort) for path in paths]
+    return codecs[0] if len(codecs) == 1 else PackSeries.of(codecs)
+
+
+def _anchor(name: str, own: Sequence[Path], threads: int | None) -> ImageCodec:
+    from regcodec.codec.library import find_twin
+    from regcodec.evaluation.codecs import PILLOW_CODECS
     from regcodec.evaluation.published import SUFFIX
 
     if name in PILLOW_CODECS:
@@ -254,9 +280,9 @@ def _anchor(name: str, own: Path, threads: int | None) -> ImageCodec:
     if not name:
         raise UsageError("--anchor '': an empty name is no anchor. Is a variable not set?")
     if name in ("twin", "vanilla"):
-        return PackCodec(find_twin(own), threads)
+        return _pack_codec([find_twin(path) for path in own], threads)
     with naming(f"--anchor {name}, which is none of {', '.join(PILLOW_CODECS)}, twin, vanilla and no {SUFFIX} file"):
-        return PackCodec(find_pack(name), threads)
+        return _pack_codec(_packs(name), threads)
 
 
 def _measure(

@@ -20,14 +20,16 @@ threads_option: Callable[[Any], Any] = click.option(
 )
 
 
-def _complete_packs(ctx: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+def complete_packs(ctx: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return packs at hand whose names begin so, for a shell; files where there is none."""
     from regcodec.codec.library import packs
 
     names = [CompletionItem(name) for name in packs() if name.startswith(begun)]
     return names or [CompletionItem(begun, type="file")]
 
 
-def _named_pack(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+def named_pack(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    """Return the name that --model has; raises `UsageError` for an empty one."""
     if name == "":
         raise UsageError("--model '': an empty name is no pack. Is a variable not set?")
     return name
@@ -36,8 +38,8 @@ def _named_pack(_context: click.Context, _option: click.Parameter, name: str | N
 model_option: Callable[[Any], Any] = click.option(
     "--model",
     help="Pack, by file or by name (regcodec models lists them).",
-    callback=_named_pack,
-    shell_complete=_complete_packs,
+    callback=named_pack,
+    shell_complete=complete_packs,
 )
 max_pixels_option: Callable[[Any], Any] = click.option(
     "--max-pixels",

@@ -1,4 +1,4 @@
-"""The codecs that can be measured: a pack of ours, and the classical ones that Pillow carries.
+"""The codecs that can be measured: packs of ours, one or several as one codec, and what Pillow carries.
 
     pixels   [H, W, 3] or [H, W]  uint8
     parts    seconds by name, filled by codecs that can tell: "encode_transform", "decode_coder", ...
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import PIL
@@ -182,20 +183,27 @@ class PackCodec:
     @property
     def name(self) -> str:
         """The pack's name, and its effort where it has one."""
-        return self.model.name + (f" effort {self.effort}" if self.effort else "")
+        return _with_effort(self.model.name, self.effort)
+
+    @property
+    def identity(self) -> str:
+        """The pack's id, in words."""
+        return f"pack {self.model.pack.id}"
 
     @property
     def settings(self) -> str:
         """The pack's id, this program, the library that runs the transforms, and the effort where there is one."""
-        from regcodec.codec.transforms import runtime
-
-        effort = f", effort {self.effort}" if self.effort else ""
-        return f"pack {self.model.pack.id}, regcodec {__version__}, onnxruntime {runtime().__version__}{effort}"
+        return _settings(self.identity, self.effort)
 
     @property
     def qualities(self) -> tuple[float, ...]:
         """The pack's qualities."""
         return tuple(self.model.qualities)
+
+    def nearest(self, quality: float) -> float:
+        """Return the quality that a value of -q stands for; raises `UsageError` for one that the pack has not."""
+        rates = self.model.rates
+        return rates.qualities[rates.row(quality)]
 
     def encode(self, pixels: NDArray[np.uint8], quality: float, *, parts: dict[str, float] | None = None) -> bytes:
         """Encode at `quality` (the scale of `regcodec encode -q`)."""
@@ -216,6 +224,83 @@ class PackCodec:
         pixels = decode_pixels(data, self.model, clock=clock)
         _note(parts, "decode", clock.seconds)
         return pixels
+
+
+@dataclass(frozen=True)
+class PackSeries:
+    """Packs as one codec with the qualities of all: networks that were trained for one rate each."""
+
+    packs: tuple[PackCodec, ...]
+    """By rising quality, all of one effort; `of` makes it so."""
+    suffix: str = ".rgc"
+
+    @classmethod
+    def of(cls, packs: Sequence[PackCodec]) -> Self:
+        """Return packs in any order as one codec; raises `UsageError` where two have one quality."""
+        series = cls(tuple(sorted(packs, key=lambda pack: pack.qualities)))
+        for first, second in pairwise(sorted((q, place) for place, p in enumerate(series.packs) for q in p.qualities)):
+            if first[0] == second[0]:
+                names = " and ".join(str(series.packs[place].path) for _, place in (first, second))
+                raise UsageError(f"{names} both have quality {first[0]:g}; as one codec each needs its own.")
+        return series
+
+    def prepare(self) -> None:
+        """Load encoder and decoder, and open every pack."""
+        for pack in self.packs:
+            pack.prepare()
+
+    @property
+    def name(self) -> str:
+        """The name of the pack of the lowest quality, and how many more there are: low+2."""
+        first = self.packs[0]
+        return _with_effort(f"{first.model.name}+{len(self.packs) - 1}", first.effort)
+
+    @property
+    def identity(self) -> str:
+        """The packs' ids, in words."""
+        return f"packs {' '.join(pack.model.pack.id for pack in self.packs)}"
+
+    @property
+    def settings(self) -> str:
+        """What `PackCodec.settings` has, of all packs."""
+        return _settings(self.identity, self.packs[0].effort)
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """Those of all packs."""
+        return tuple(sorted(quality for pack in self.packs for quality in pack.qualities))
+
+    def nearest(self, quality: float) -> float:
+        """Return the quality of a pack that a value stands for; raises `UsageError` for any between two."""
+        nearest = min(self.qualities, key=lambda known: abs(known - quality))
+        if not abs(nearest - quality) < 1e-6:
+            raise UsageError(
+                f"-q {quality:g}: {self.name} has qualities {', '.join(f'{q:g}' for q in self.qualities)}."
+            )
+        return nearest
+
+    def encode(self, pixels: NDArray[np.uint8], quality: float, *, parts: dict[str, float] | None = None) -> bytes:
+        """Encode with the pack that has the quality."""
+        pack = next(pack for pack in self.packs if quality in pack.qualities)
+        return pack.encode(pixels, quality, parts=parts)
+
+    def decode(self, data: bytes, *, parts: dict[str, float] | None = None) -> NDArray[np.uint8]:
+        """Decode with the pack that the file names."""
+        from regcodec.bitstream.container import read_rgc
+
+        named = read_rgc(data, every_tile=False).pack_id.hex()
+        return next(pack for pack in self.packs if pack.model.pack.id == named).decode(data, parts=parts)
+
+
+def _with_effort(name: str, effort: int) -> str:
+    return f"{name} effort {effort}" if effort else name
+
+
+def _settings(identity: str, effort: int) -> str:
+    from regcodec.codec.transforms import runtime
+
+    libraries = f"regcodec {__version__}, onnxruntime {runtime().__version__}"
+    return f"{identity}, {libraries}" + (f", effort {effort}" if effort else "")
 
 
 def _note(parts: dict[str, float] | None, walk: str, seconds: Mapping[str, float]) -> None:

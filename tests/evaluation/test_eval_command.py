@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
+from regcodec.codec.pack import Pack, pack_bytes, read_pack
 from tests.images import render
 
 
@@ -216,3 +217,84 @@ def test_an_effort_without_the_extra_says_what_to_install(
     done = run("eval", "--dataset", folders[0], "--model", pack, "--effort", "4")
     assert done.exit_code == 1
     assert 'pip install "regcodec[train]"' in done.stderr
+
+
+def one_rate(whole: Pack, row: dict[str, float], path: Path) -> Path:
+    """Write a pack with one row of another's quality table."""
+    members = {**whole.members, "codec.json": json.dumps({**whole.codec, "qualities": [row]}).encode()}
+    path.write_bytes(pack_bytes(members, whole.manifest))
+    return path
+
+
+@pytest.fixture
+def of_one_rate(pack: Path, tmp_path: Path) -> dict[int, Path]:
+    """The tiny pack as three packs of one quality each, by quality."""
+    whole = read_pack(pack)
+    return {int(row["q"]): one_rate(whole, row, tmp_path / f"at-{row['q']:g}.rgm") for row in whole.codec["qualities"]}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_packs_of_one_rate_are_one_curve_of_the_files_that_each_writes(
+    folders: list[Path], pack: Path, of_one_rate: dict[int, Path], tmp_path: Path, run: Callable[..., Result], jobs: int
+) -> None:
+    named = ",".join(str(of_one_rate[quality]) for quality in (4, 1, 3))
+    command = ("eval", "--dataset", folders[1], "-j", jobs, "-o", tmp_path / "out")
+    done = run(*command, "--model", named, "--anchor", pack)
+    assert done.exit_code == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out/points.jsonl").open()]
+    sizes = {
+        name: [(row["image"], row["quality"], row["bytes"], row["psnr"]) for row in rows if row["codec"] == name]
+        for name in ("at-1+2", "tiny")
+    }
+    assert len(sizes["tiny"]) == 6
+    assert sizes["at-1+2"] == sizes["tiny"]
+    ids = " ".join(read_pack(of_one_rate[quality]).id for quality in (1, 3, 4))
+    assert rows[0]["settings"].startswith(f"packs {ids}, regcodec ")
+    assert f"packs {ids}" in (tmp_path / "out/report.md").read_text()
+    again = run(*command, "--model", named, "--anchor", pack, "--resume")
+    assert "12 of 12 points are of an earlier call" in " ".join(again.stdout.split())
+
+
+def test_several_packs_are_found_by_id_and_have_twins_an_effort_and_only_their_qualities(
+    folders: list[Path],
+    pack: Path,
+    of_one_rate: dict[int, Path],
+    run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = read_pack(pack)
+    for row, path in zip(whole.codec["qualities"], of_one_rate.values(), strict=True):
+        one_rate(whole, {**row, "gain": row["gain"] + 1}, path.with_name(f"{path.stem}-vanilla.rgm"))
+    monkeypatch.setenv("REGCODEC_MODELS", str(of_one_rate[1].parent))
+    named = f"{read_pack(of_one_rate[1]).id}, at-4"
+    done = run("eval", "--dataset", folders[0], "--model", named, "--anchor", "twin", "--effort", "1")
+    assert done.exit_code == 0, done.stderr
+    assert "at-1+1 effort 1" in done.stdout
+    assert "at-1-vanilla+1" in done.stdout
+    refused = run("eval", "--dataset", folders[0], "--model", named, "--qualities", "3")
+    assert refused.exit_code == 2
+    assert "-q 3: at-1+1 has qualities 1, 4." in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "said"),
+    [
+        ("{1},jpeg", 4, "jpeg: no such pack"),
+        ("{1},,{3}", 2, "is empty"),
+        ("{1},{3},{1}", 2, "both have quality 1; as one codec each needs its own"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--model", "--anchor"])
+def test_parts_that_are_no_packs_of_one_codec_are_refused(
+    folders: list[Path],
+    of_one_rate: dict[int, Path],
+    run: Callable[..., Result],
+    option: str,
+    parts: str,
+    code: int,
+    said: str,
+) -> None:
+    named = parts.format("", *(of_one_rate.get(quality) for quality in range(1, 5)))
+    done = run("eval", "--dataset", folders[0], option, named)
+    assert done.exit_code == code
+    assert said in done.stderr
