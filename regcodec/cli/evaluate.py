@@ -145,7 +145,7 @@ def eval_command(
     own = _pack_codec(paths, threads, effort)
     others = [_anchor(name, paths, threads) for name in anchors if not name.endswith(SUFFIX)]
     published = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
-    names = [own.name, *(codec.name for codec in others), *(curve[0].codec for curve in published)]
+    names = [own.name, *(codec.name for codec in others), *(curve.rows[0].codec for curve in published)]
     if len(set(names)) < len(names):
         raise UsageError(
             f"the codecs {', '.join(names)} need names of their own; an anchor is the model itself or given twice."
@@ -153,6 +153,10 @@ def eval_command(
     if published and len(datasets) > 1:
         raise UsageError("--anchor: a published curve is of one data set; give one --dataset with it.")
     sets = [open_dataset(dataset, data_dir) for dataset in datasets]
+    unknown = [curve.rows[0].codec for curve in published if not curve.is_of(sets[0])]
+    of_another = f"published: not known to be of this set: {', '.join(unknown)}" if unknown else ""
+    if unknown:
+        click.echo(of_another, err=True)
     folders = _report_folders(output, [image_set.name for image_set in sets])
     replacing = force or resume
     _refuse_points_and_reports(folders, output, replacing=replacing)
@@ -175,12 +179,13 @@ def eval_command(
         image_set = journal.images
         ladders = [(own, ladder), *((codec, codec.qualities) for codec in others)]
         points = _measure(journal, ladders, repeats, min(jobs, len(image_set.paths)), stderr_console())
-        curves = [*(average(codec_points) for codec_points in points), *published]
+        curves = [*(average(codec_points) for codec_points in points), *(curve.rows for curve in published)]
         comparisons = [compare(points[0], anchor_points) for anchor_points in points[1:]]
-        comparisons += [compare_published(points[0], curve) for curve in published]
+        comparisons += [compare_published(points[0], curve.rows) for curve in published]
         rows += set_figures(image_set.name, curves[0], comparisons)
         kept = f"; {journal.kept} of {sum(map(len, points))} points are of an earlier call" if journal.kept else ""
         conditions = f"{len(image_set.paths)} images, real files; {journal.conditions}; {own.identity}{kept}"
+        conditions += f"; {of_another}" if of_another else ""
         title = f"{own.name} on {image_set.name}"
         print_report(stdout, curves, comparisons, title=title, conditions=conditions)
         if place is None:

@@ -171,7 +171,7 @@ def _measure(
     from regcodec.study.bound_sweep import chosen, sweep_bound, sweep_codec
 
     assert path is not None
-    published = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
+    published = [read_published(Path(name)).rows for name in anchors if name.endswith(SUFFIX)]
     whole = open_dataset(dataset, data_dir)
     images = chosen(whole, [name for name in names.replace(",", " ").split() if name])
     refuse_unwritable(output)

@@ -61,7 +61,7 @@ def gap(
     from regcodec.study.gap_report import write_report
 
     plan = read_plan(plan_file)
-    published = [read_published(path) for path in anchors]
+    published = [read_published(path).rows for path in anchors]
     images = open_dataset(dataset, data_dir)
     refuse_unwritable(output)
     networks = measure_gap(plan, images, Journal(output / "points.jsonl"), tell)

@@ -94,7 +94,7 @@ def regularizer(
         return config_of(settings, found)
 
     plan = read_plan(study, configure)
-    published = [read_published(path) for path in anchors]
+    published = [read_published(path).rows for path in anchors]
     if published and not any(images.published for images in plan.images):
         raise UsageError(
             f"{study}: no [[images]] is published = true, so there is nothing for --anchor to stand beside."

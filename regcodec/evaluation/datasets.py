@@ -57,6 +57,8 @@ class ImageSet:
     name: str
     root: Path
     paths: tuple[Path, ...]
+    checked: bool = False
+    """All images of a known set, and each of the pixels that its checksum states."""
 
     def label(self, path: Path) -> str:
         """The image's name in reports: its path below `root`, with forward slashes."""
@@ -135,7 +137,8 @@ def _checked(dataset: Dataset, folder: Path) -> ImageSet:
                 f"{folder / file}: not the published image of {dataset.name} (its pixels differ). "
                 f"Replace it with the one from {dataset.home}"
             )
-    return ImageSet(dataset.name, folder, tuple(folder / file for file in dataset.checksums))
+    paths = tuple(folder / file for file in dataset.checksums)
+    return ImageSet(dataset.name, folder, paths, checked=True)
 
 
 def _counted(dataset: Dataset, folder: Path) -> ImageSet:

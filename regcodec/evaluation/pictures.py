@@ -22,7 +22,7 @@ class Pictures(ImageSet):
     @classmethod
     def of(cls, images: ImageSet) -> Self:
         """Return the set with every image read; raises what `load_pixels` does for the first that cannot be."""
-        pictures = cls(images.name, images.root, images.paths)
+        pictures = cls(images.name, images.root, images.paths, images.checked)
         _ = pictures.digests
         return pictures
 

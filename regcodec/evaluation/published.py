@@ -1,10 +1,11 @@
 """Curves that others published, as anchors: JSON files of CompressAI's form.
 
-    {"name": ..., "results": {"bpp": [...], "psnr-rgb": [...], "ms-ssim-rgb": [...]}}
+    {"dataset": ..., "images": ..., "results": {"bpp": [...], "psnr-rgb": [...], "ms-ssim-rgb": [...]}}
 
 Lists over the rates, each value an average over the images of the set. `psnr` and `ms-ssim` do as well, and so does
-`ms-ssim-db-rgb`, in dB; one of PSNR and MS-SSIM must be there, other columns are not looked at. Nobody can check here
-that the set is the same: the file's source has to say so.
+`ms-ssim-db-rgb`, in dB; one of PSNR and MS-SSIM must be there, other columns are not looked at. `dataset` (a set's
+name) and `images` (how many) may be missing, as in CompressAI's own files, which are of Kodak: then the file's source
+has to say of which set the curve is.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from regcodec.errors import UsageError
+from regcodec.evaluation.datasets import ImageSet
 from regcodec.evaluation.metrics import ms_ssim_db
 from regcodec.evaluation.summary import Average
 
@@ -24,16 +27,46 @@ PSNR, MS_SSIM, MS_SSIM_DB = ("psnr-rgb", "psnr"), ("ms-ssim-rgb", "ms-ssim"), ("
 """Names of a column, the usual one first."""
 
 
-def read_published(path: Path) -> list[Average]:
-    """Return the curve of a file by rising rate, under the file's name; raises `UsageError` for any other file."""
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A curve, and of which images its file says that it is."""
+
+    path: Path
+    rows: list[Average]
+    """By rising rate, under the file's name."""
+    dataset: str | None
+    """Name of the set; None where the file states none."""
+    images: int | None
+
+    def is_of(self, image_set: ImageSet) -> bool:
+        """Return whether the curve is known to be of a set: one that it names, or a known one where it names none.
+
+        Raises `UsageError` where it says that it is of another set, or of another number of images.
+        """
+        count = len(image_set.paths)
+        if self.dataset is not None and self.dataset.casefold() != image_set.name.casefold():
+            raise UsageError(
+                f"{self.path}: is a curve of {self.dataset}, not of {image_set.name} (a folder goes by its name)."
+            )
+        if self.images is not None and self.images != count:
+            raise UsageError(f"{self.path}: is a curve of {self.images} images; {image_set.name} has {count} here.")
+        return self.dataset is not None or image_set.checked
+
+
+def read_published(path: Path) -> Published:
+    """Return the curve of a file; raises `UsageError` for any other file."""
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))["results"]
-        rows = sorted(_rows(results))
+        file = json.loads(path.read_text(encoding="utf-8"))
+        rows = sorted(_rows(file["results"]))
+        dataset, images = file.get("dataset"), file.get("images")
+        if not isinstance(dataset, str | None) or not (images is None or (type(images) is int and images > 0)):
+            raise ValueError("dataset is a name and images a number")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: not a published curve of CompressAI's form ({error}).") from error
-    return [_row(path.stem, place, *row) for place, row in enumerate(rows)]
+    averages = [_row(path.stem, place, *row) for place, row in enumerate(rows)]
+    return Published(path=path, rows=averages, dataset=dataset, images=images)
 
 
 def _rows(results: Mapping[str, Any]) -> list[tuple[float, float, float]]:
