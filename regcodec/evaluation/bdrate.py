@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from regcodec.errors import RegcodecError
 
+NOT_KNOWN = "not known"
+"""Why a curve without a quality is none, in short."""
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -90,7 +92,7 @@ def _what_lacks(points: NDArray[np.float64]) -> str:
     if points.shape[1] < 2:
         return "needs 2 points"
     if np.isnan(points).any():
-        return "not known"
+        return NOT_KNOWN
     return "lossless" if np.isinf(points).any() else "needs 2 points"
 
 

@@ -257,7 +257,7 @@ def _markdown(
                     c.anchor,
                     _signed(c.bd_rate_psnr.averaged, " %", c.bd_rate_psnr.lacking),
                     _range(c.bd_rate_psnr),
-                    _signed(c.bd_rate_psnr.per_image, " %") if c.bd_rate_psnr.images else "-",
+                    _of_images(c.bd_rate_psnr),
                     _signed(c.bd_rate_ms_ssim.averaged, " %", c.bd_rate_ms_ssim.lacking),
                     _signed(c.bd_psnr.averaged, " dB", c.bd_psnr.lacking),
                 )
@@ -282,6 +282,12 @@ def _finite(value: Any) -> Any:
 def _range(figure: BdFigure) -> str:
     """Return the PSNR that both curves cover."""
     return "-" if figure.low is None or figure.high is None else f"{figure.low:.1f} to {figure.high:.1f} dB"
+
+
+def _of_images(figure: BdFigure) -> str:
+    """Return the mean of the single images' BD-rates, and how many have one where not all do."""
+    count = f" ({figure.images} of {figure.compared})" if figure.images < figure.compared else ""
+    return (_signed(figure.per_image, " %") if figure.images else "-") + count
 
 
 def _number(value: float, digits: int) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from regcodec.errors import RegcodecError
-from regcodec.evaluation.bdrate import NoOverlapError, bd_psnr, bd_rate, common_range
+from regcodec.evaluation.bdrate import NOT_KNOWN, NoOverlapError, bd_psnr, bd_rate, common_range
 from regcodec.evaluation.metrics import ms_ssim_db
 from regcodec.evaluation.sweep import Point
 
@@ -52,6 +52,8 @@ class BdFigure:
     """Mean of the figures of the single images; None when no image has one."""
     images: int = 0
     """How many images have a figure of their own; none is known of a published curve."""
+    compared: int = 0
+    """How many there are of which the quality is known: those too small for MS-SSIM count in none of its figures."""
     low: float | None = None
     """Where the range begins that the averaged curves have in common: dB, of BD-PSNR bpp."""
     high: float | None = None
@@ -170,10 +172,12 @@ def compare(points: Sequence[Point], anchor_points: Sequence[Point]) -> Comparis
     curves, anchor_curves = average(points), average(anchor_points)
 
     def both_ways(figure: Callable[..., float], axes: _Axes) -> BdFigure:
-        single = [_figure(figure, anchor_images[name], images[name], axes).averaged for name in images]
-        known = [value for value in single if value is not None]
+        single = [_figure(figure, anchor_images[name], images[name], axes) for name in images]
+        known = [found.averaged for found in single if found.averaged is not None]
+        mean = fmean(known) if known else None
+        compared = sum(found.lacking != NOT_KNOWN for found in single)
         averaged = _figure(figure, anchor_curves, curves, axes)
-        return replace(averaged, per_image=fmean(known) if known else None, images=len(known))
+        return replace(averaged, per_image=mean, images=len(known), compared=compared)
 
     return _comparison(points[0].codec, anchor_points[0].codec, both_ways)
 

@@ -108,6 +108,13 @@ def _page(
             f"`{name}`, seed {seed}, step {step}, is in no figure of {images}, nor is its pair: {measured} of "
             f"{len(results.images[images])} images are measured.",
         ]
+    for name, seed, step, images, figure, bd in results.without_overlap():
+        quality = "PSNR" if figure == "bd_rate" else "MS-SSIM"
+        lines += [
+            "",
+            f"`{name}`, seed {seed}, step {step}, has no BD-rate ({quality}) on {images}: {bd.images} of {bd.compared} "
+            "images have curves that overlap.",
+        ]
     for name, seed, step, reason in results.refusals():
         lines += ["", f"`{name}`, seed {seed}, step {step}, is in no image set, and its pair in no BD-rate: {reason}"]
     for figure, title in (("validation", "Validation, R + lambda D"), ("bd_rate", "BD-rate")):

@@ -10,6 +10,7 @@ All but bpp below 0 (time: below 1) where the variant is better.
 
 A run of other settings than the plan's counts nowhere, and a seed whose runs are no pair in no difference. On an image
 set a run counts with all images of it alone: those of the plan, or, of a set that is not at hand, all that have points.
+A BD-rate is of all of them, too: where the curves of one do not overlap, there is none.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean, median, stdev
 
-from regcodec.evaluation.summary import Average, Comparison, average, compare, compare_published
+from regcodec.evaluation.summary import Average, BdFigure, Comparison, average, compare, compare_published
 from regcodec.evaluation.sweep import Point
 from regcodec.study.measure import Key, Points
 from regcodec.study.plan import Plan, Variant
 from regcodec.study.runs import Places, Run, why_no_pair
 from regcodec.study.statistics import Paired, paired
+
+BD_FIGURES = ("bd_rate", "bd_rate_ms_ssim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,7 @@ class Results:
         """Return every difference that at least one pair of runs has, by figure, set, step and variant."""
         found = self._each("validation", "", self._validation)
         for images in self.plan.images:
-            for figure in ("bd_rate", "bd_rate_ms_ssim"):
+            for figure in BD_FIGURES:
                 if not images.published:
                     found += self._each(figure, images.name, partial(self._bd, figure, images.name))
         return found
@@ -217,6 +220,19 @@ class Results:
                         found.append((name, seed, step, images, measured))
         return found
 
+    def without_overlap(self) -> list[tuple[str, int, int, str, str, BdFigure]]:
+        """Return variant, seed, step, set, figure and what there is of it where not every image has a BD-rate."""
+        found = []
+        for images in (images.name for images in self.plan.images if not images.published):
+            for step in self.plan.snapshots:
+                for variant, reference in self.plan.pairs:
+                    for seed, _, _ in self._pairs(variant, reference):
+                        for figure in BD_FIGURES:
+                            bd = self._figure(figure, images, variant, reference, seed, step)
+                            if bd is not None and bd.images < bd.compared:
+                                found.append((variant.name, seed, step, images, figure, bd))
+        return found
+
     def equal_beginnings(self) -> int:
         """Return how many pairs of runs say that they began with equal weights and an equal batch."""
         return sum(
@@ -260,11 +276,18 @@ class Results:
         return fmean(100 * (a["loss"] / b["loss"] - 1) for a, b in pairs)
 
     def _bd(self, figure: str, images: str, variant: Variant, reference: Variant, seed: int, step: int) -> float | None:
+        """Return the mean over all images of a set; None where one has no figure: a mean of the others is another."""
+        found = self._figure(figure, images, variant, reference, seed, step)
+        return None if found is None or found.images < found.compared else found.per_image
+
+    def _figure(
+        self, figure: str, images: str, variant: Variant, reference: Variant, seed: int, step: int
+    ) -> BdFigure | None:
         own, other = (self._points(v, seed, step, images) for v in (variant, reference))
         if not own or not other:
             return None
         found = compare(own, other)
-        return (found.bd_rate_psnr if figure == "bd_rate" else found.bd_rate_ms_ssim).per_image
+        return found.bd_rate_psnr if figure == "bd_rate" else found.bd_rate_ms_ssim
 
     def _log_bpp(self, images: str, variant: Variant, reference: Variant, seed: int, step: int) -> list[float]:
         """Return log bpp of the variant over its reference's for each rate, mean over the images; none without both."""

@@ -110,6 +110,17 @@ def test_the_files_hold_every_point_and_every_figure(tmp_path: Path) -> None:
         assert expected in page
 
 
+def test_the_page_says_of_how_many_images_a_mean_is_where_not_of_all(tmp_path: Path) -> None:
+    def of_two(points: list[Point], lift: float) -> list[Point]:
+        return points + [replace(point, image="b.png", psnr=point.psnr + lift) for point in points]
+
+    for lift, cell in ((0, "-50.00 %"), (90, "-50.00 % (1 of 2)")):
+        compared = compare(of_two(OURS, lift), of_two(ANCHOR, 0))
+        page = write_report(tmp_path, [], CURVES, [compared], **HEAD, force=True)[3].read_text()
+        (row,) = (line for line in page.splitlines() if line.startswith("| ours | anchor |"))
+        assert row.split(" | ")[4] == cell
+
+
 def test_what_is_not_finite_is_null_in_jsonl_and_empty_in_csv(tmp_path: Path) -> None:
     points = [replace(point, psnr=math.inf, ms_ssim=math.nan) for point in OURS]
     jsonl, summary, _, _ = write_report(tmp_path, lines(points), [average(points)], [], **HEAD)

@@ -111,6 +111,25 @@ def again(results: Results, tmp_path: Path) -> Callable[..., Results]:
     return call
 
 
+def test_a_bd_rate_of_some_images_alone_is_none_and_the_page_says_of_how_many(
+    results: Results, again: Callable[..., Results], tmp_path: Path
+) -> None:
+    """The curves of one picture end where the reference's begin; one too small for MS-SSIM is no lack of it."""
+    points = Points(tmp_path / "points.jsonl")
+    far = [replace(point, psnr=point.psnr + 90, ms_ssim=math.nan) for point in curve("b", 0.9)]
+    points.add(Key("r0.1", 2, 8, "screen"), "id", "of b", far)
+    left = again()
+    assert found_on(left, "screen", "r0.1") == (1, 3)
+    assert found_on(left, "kodak", "r0.1") == (1, 2, 3)
+    ((*where, figure),) = left.without_overlap()
+    assert where == ["r0.1", 2, 8, "screen", "bd_rate"]
+    assert (figure.images, figure.compared) == (1, 2)
+    write_study(left, [], tmp_path, plots=False)
+    page = (tmp_path / "report.md").read_text()
+    assert "`r0.1`, seed 2, step 8, has no BD-rate (PSNR) on screen: 1 of 2 images have curves that overlap." in page
+    assert results.without_overlap() == []
+
+
 def found_on(results: Results, images: str, variant: str) -> tuple[int, ...]:
     """Return the seeds that a BD-rate at the end is of."""
     of = [
