@@ -166,6 +166,13 @@ def eval_command(
     if qualities is not None:
         ladder = tuple(dict.fromkeys(own.nearest(quality) for quality in _numbers(qualities)))
     pictures = [Pictures.of(image_set) for image_set in sets]
+    for images in pictures:
+        if images.transparent:
+            click.echo(
+                f"{images.name}: {images.transparent} of {len(images.paths)} images have transparency, which is not "
+                "measured: the colours that it hides count.",
+                err=True,
+            )
     places: Sequence[Path | None] = folders or [None] * len(sets)
     journals = [
         Journal(image_set, _how(min(jobs, len(image_set.paths)), threads, repeats), place, resume=resume)

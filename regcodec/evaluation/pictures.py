@@ -12,7 +12,7 @@ from typing import Self
 
 from regcodec.codec.pixels import Pixels
 from regcodec.evaluation.datasets import ImageSet
-from regcodec.evaluation.sweep import load_pixels
+from regcodec.evaluation.sweep import load_picture
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,26 @@ class Pictures(ImageSet):
 
     @classmethod
     def of(cls, images: ImageSet) -> Self:
-        """Return the set with every image read; raises what `load_pixels` does for the first that cannot be."""
+        """Return the set with every image read; raises what `load_picture` does for the first that cannot be."""
         pictures = cls(images.name, images.root, images.paths, images.checked)
-        _ = pictures.digests
+        _ = pictures._read
         return pictures
 
-    @cached_property
+    @property
     def digests(self) -> dict[str, str]:
-        """Label -> digest, each image read once."""
-        return {self.label(path): digest(load_pixels(path)) for path in self.paths}
+        """Label -> digest."""
+        return {label: digest for label, (digest, _) in self._read.items()}
+
+    @property
+    def transparent(self) -> int:
+        """How many images have a pixel that is not opaque."""
+        return sum(transparent for _, transparent in self._read.values())
+
+    @cached_property
+    def _read(self) -> dict[str, tuple[str, bool]]:
+        """Label -> digest, and whether it has transparency; each image is read once."""
+        pictures = ((self.label(path), load_picture(path)) for path in self.paths)
+        return {label: (digest(picture.pixels), picture.alpha is not None) for label, picture in pictures}
 
 
 def digest(pixels: Pixels) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from regcodec.codec.picture import Picture
 from regcodec.codec.reading import read_picture
 from regcodec.errors import RegcodecError, naming
 from regcodec.evaluation.codecs import ImageCodec
@@ -129,13 +130,18 @@ class _Image:
         return found
 
 
+def load_picture(path: Path) -> Picture:
+    """Read an image; raises `RegcodecError` when Pillow cannot or when it has more than 8 bits a sample."""
+    with naming(path):
+        return read_picture(path.read_bytes())
+
+
 def load_pixels(path: Path) -> NDArray[np.uint8]:
     """The image as [H, W] for grey and [H, W, 3] for everything else; alpha is dropped, a palette is looked up.
 
-    Raises `RegcodecError` when Pillow cannot read it or when it has more than 8 bits a sample.
+    Raises what `load_picture` does.
     """
-    with naming(path):
-        return read_picture(path.read_bytes()).pixels
+    return load_picture(path).pixels
 
 
 def _measure(

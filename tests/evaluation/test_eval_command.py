@@ -298,3 +298,22 @@ def test_parts_that_are_no_packs_of_one_codec_are_refused(
     done = run("eval", "--dataset", folders[0], option, named)
     assert done.exit_code == code
     assert said in done.stderr
+
+
+def test_images_with_transparency_are_counted_and_their_hidden_colours_too(
+    folders: list[Path], pack: Path, tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    """Transparent or not, the colours are the same; an alpha plane that is opaque is none."""
+    command = ("eval", "--dataset", folders[1], "--model", pack, "--qualities", "1", "-o")
+    assert "have transparency" not in run(*command, tmp_path / "opaque").stderr
+    for name, alpha in (("0", 0), ("1", 255)):
+        with Image.open(folders[1] / f"{name}.png") as image:
+            image.putalpha(alpha)
+            image.save(folders[1] / f"{name}.png")
+    done = run(*command, tmp_path / "hidden")
+    assert done.stderr.startswith("boats: 1 of 2 images have transparency, which is not measured")
+    sizes = [
+        [json.loads(line)["bytes"] for line in (tmp_path / place / "points.jsonl").open()]
+        for place in ("opaque", "hidden")
+    ]
+    assert sizes[0] == sizes[1]
