@@ -56,6 +56,20 @@ def bd_psnr(
     return _mean_difference(anchor, curve, "rate")
 
 
+def rate_differences(
+    anchor_rates: Sequence[float], anchor_quality: Sequence[float], rates: Sequence[float], quality: Sequence[float]
+) -> list[float | None]:
+    """Difference in rate to the anchor's curve at each point's quality, in percent: what `bd_rate` is a mean of.
+
+    None outside the anchor's range. Raises `NoOverlapError` for an anchor that is no curve.
+    """
+    x, y = _curve(anchor_quality, np.log(anchor_rates), "the anchor", keep_larger=False)
+    at = np.asarray(quality, dtype=np.float64)
+    inside = (x[0] <= at) & (at <= x[-1])
+    difference = np.expm1(np.log(rates) - pchip(x, y, np.where(inside, at, x[0]))) * 100
+    return [float(value) if known else None for value, known in zip(difference, inside, strict=True)]
+
+
 def common_range(anchor: Sequence[float], curve: Sequence[float]) -> tuple[float, float]:
     """Return the range that two curves cover of one axis, from their values on it."""
     return max(min(anchor), min(curve)), min(max(anchor), max(curve))

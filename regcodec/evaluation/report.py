@@ -5,7 +5,7 @@
     summary.csv    one row per codec and quality: the fields of `summary.Average`; empty for what is not known
     bd.csv         one row per anchor: the BD figures of the codec against it, and the range that the averaged curves
                    have in common (dB; of BD-PSNR bpp)
-    report.md      both as a page
+    report.md      both as a page, and the difference in rate to each anchor at the PSNR of each quality
     sets.csv       where several sets were measured: one row per set and anchor, the mean last
 
 Anyone above `codec` may import this file.
@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from regcodec.evaluation.summary import Average, BdFigure, Comparison, SetFigures
+from regcodec.evaluation.summary import Average, BdFigure, Comparison, SetFigures, rate_gaps
 from regcodec.files import refuse_existing, write_atomically
 
 REPORT_FILES = ("points.jsonl", "summary.csv", "bd.csv", "report.md")
@@ -182,6 +182,7 @@ def write_report(
 ) -> list[Path]:
     """Write REPORT_FILES into `directory` (created when missing) and return their paths; `rows` are points.jsonl.
 
+    `curves` are of the codec and then of the anchors in the order of `comparisons`.
     Raises `UsageError` before anything is written when one of them exists and `force` is not given.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -264,7 +265,21 @@ def _markdown(
                 for c in comparisons
             ),
         )
+        lines += ["", f"Rate of {curves[0][0].codec} against each anchor's at equal PSNR, from quality to quality.", ""]
+        lines += _gaps(curves[0], curves[1:])
     return "\n".join(lines) + "\n"
+
+
+def _gaps(curve: Sequence[Average], anchors: Sequence[Sequence[Average]]) -> list[str]:
+    """Return one row for each point of `curve`, a cell blank outside the range of the anchor."""
+    gaps = zip(*(rate_gaps(curve, anchor) for anchor in anchors), strict=True)
+    return _markdown_table(
+        ("quality", "PSNR, dB", *(anchor[0].codec for anchor in anchors)),
+        (
+            (f"{row.quality:g}", _number(row.psnr, 2), *(_signed(gap, " %", lacking="") for gap in of_row))
+            for row, of_row in zip(curve, gaps, strict=True)
+        ),
+    )
 
 
 def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from regcodec.errors import RegcodecError
-from regcodec.evaluation.bdrate import NOT_KNOWN, NoOverlapError, bd_psnr, bd_rate, common_range
+from regcodec.evaluation.bdrate import NOT_KNOWN, NoOverlapError, bd_psnr, bd_rate, common_range, rate_differences
 from regcodec.evaluation.metrics import ms_ssim_db
 from regcodec.evaluation.sweep import Point
 
@@ -186,6 +186,15 @@ def compare_published(points: Sequence[Point], anchor: Sequence[Average]) -> Com
     """BD figures of one codec against a curve of averages alone; nothing is known of its single images."""
     curve = average(points)
     return _comparison(points[0].codec, anchor[0].codec, lambda figure, axes: _figure(figure, anchor, curve, axes))
+
+
+def rate_gaps(curve: Sequence[Average], anchor: Sequence[Average]) -> list[float | None]:
+    """Percent of the anchor's rate at the PSNR of each point of `curve`; None where the anchor has none."""
+    points = [list(map(_over_psnr, whose)) for whose in (anchor, curve)]
+    try:
+        return rate_differences(*(column for whose in points for column in zip(*whose, strict=True)))
+    except NoOverlapError:
+        return [None] * len(curve)
 
 
 _Axes = Callable[[Point | Average], tuple[float, float]]

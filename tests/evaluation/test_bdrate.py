@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
-from regcodec.evaluation.bdrate import NoOverlapError, bd_psnr, bd_rate, common_range, pchip
+from regcodec.evaluation.bdrate import NoOverlapError, bd_psnr, bd_rate, common_range, pchip, rate_differences
 
 VTM = (
     [0.04824, 0.11250, 0.24582, 0.49055, 0.87481, 1.43085, 2.32460, 3.63261],
@@ -94,6 +94,30 @@ def test_a_curve_that_is_none_says_why(quality: list[float], short: str) -> None
 
 def test_the_range_is_what_both_curves_cover() -> None:
     assert common_range([28, 30, 40], [35, 29]) == (29, 35)
+
+
+def test_a_gap_that_grows_along_the_curve_is_found_at_each_point_and_nowhere_else() -> None:
+    """log2 of the anchor's rate is linear in dB, which PCHIP follows exactly: one octave to 6 dB."""
+    anchor_quality = [24.0, 28.0, 33.0, 40.0]
+    anchor_rates = [2 ** (value / 6) for value in anchor_quality]
+    gaps = {23.9: None, 24.0: 0.0, 25.5: 10.0, 30.0: -50.0, 39.0: 300.0, 40.1: None, np.inf: None, np.nan: None}
+    rates = [2 ** (min(value, 99) / 6) * (1 + (gap or 0) / 100) if value == value else 1 for value, gap in gaps.items()]
+    found = rate_differences(anchor_rates, anchor_quality, rates, list(gaps))
+    assert found == [None if gap is None else pytest.approx(gap, abs=1e-9) for gap in gaps.values()]
+
+
+def test_the_bd_rate_is_the_mean_of_the_differences_in_log_rate() -> None:
+    rates, quality = AV1
+    at = np.linspace(max(quality[0], VTM[1][0]), quality[-1], 20001)
+    curve = np.exp(pchip(np.array(quality), np.log(rates), at))
+    differences = rate_differences(*VTM, list(curve), list(at))
+    mean = np.log1p(np.array(differences, float) / 100).mean()
+    assert 100 * np.expm1(mean) == pytest.approx(bd_rate(*VTM, *AV1), rel=1e-3)
+
+
+def test_an_anchor_of_one_point_has_no_gaps() -> None:
+    with pytest.raises(NoOverlapError, match="the anchor has 1 usable"):
+        rate_differences([0.5], [34.0], *VTM)
 
 
 @pytest.mark.parametrize("figure", [bd_rate, bd_psnr])

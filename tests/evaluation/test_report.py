@@ -17,7 +17,7 @@ from rich.console import Console
 from regcodec.errors import UsageError
 from regcodec.evaluation.plot import write_plot
 from regcodec.evaluation.report import REPORT_FILES, print_report, sets_table, write_report, write_sets
-from regcodec.evaluation.summary import average, compare, mean_of_sets, set_figures
+from regcodec.evaluation.summary import average, compare, compare_published, mean_of_sets, set_figures
 from regcodec.evaluation.sweep import Point
 
 
@@ -106,8 +106,26 @@ def test_the_files_hold_every_point_and_every_figure(tmp_path: Path) -> None:
         "2 threads, a CPU.",
         "| ours | 0 | 0.0500 | 28.00 | 8.00 |",
         "| ours | anchor | -50.00 % | 28.0 to 37.0 dB |",
+        "| quality | PSNR, dB | anchor |",
+        "| 3 | 37.00 | -50.00 % |",
     ):
         assert expected in page
+
+
+def test_the_page_has_the_gap_at_each_quality_and_a_blank_where_the_anchor_has_none(tmp_path: Path) -> None:
+    far, alone = average(curve("far", 1, lift=5)), average(ANCHOR[:1])
+    anchors = [*CURVES[1:], far, alone]
+    comparisons = [compare_published(OURS, anchor) for anchor in anchors]
+    page = write_report(tmp_path, [], [CURVES[0], *anchors], comparisons, **HEAD)[3].read_text()
+    assert page.endswith(
+        "Rate of ours against each anchor's at equal PSNR, from quality to quality.\n\n"
+        "| quality | PSNR, dB | anchor | far | anchor |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| 0 | 28.00 | -50.00 % |  |  |\n"
+        "| 1 | 31.00 | -50.00 % |  |  |\n"
+        f"| 2 | 34.00 | -50.00 % | {50 * 2 ** (5 / 3) - 100:+.2f} % |  |\n"
+        f"| 3 | 37.00 | -50.00 % | {50 * 2 ** (5 / 3) - 100:+.2f} % |  |\n"
+    )
 
 
 def test_the_page_says_of_how_many_images_a_mean_is_where_not_of_all(tmp_path: Path) -> None:
