@@ -3,7 +3,10 @@
     pixels   [H, W, 3] or [H, W]  uint8
     parts    seconds by name, filled by codecs that can tell: "encode_transform", "decode_coder", ...
 
-A new anchor is one class (or one entry of `PILLOW_CODECS`). Anyone above `codec` may import this file.
+A codec to measure is one class (docs/own_codec.md). To have a name of `eval --anchor` it is one entry of
+`PILLOW_CODECS` where Pillow writes it, else also a line in `cli.evaluate._anchor`.
+
+Anyone above `codec` may import this file.
 """
 
 from __future__ import annotations
