@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from regcodec import __version__
+from regcodec.effort.levels import level_of
 from regcodec.errors import RegcodecError, UsageError
 
 if TYPE_CHECKING:
@@ -302,8 +304,10 @@ def _with_effort(name: str, effort: int) -> str:
 def _settings(identity: str, effort: int) -> str:
     from regcodec.codec.transforms import runtime
 
-    libraries = f"regcodec {__version__}, onnxruntime {runtime().__version__}"
-    return f"{identity}, {libraries}" + (f", effort {effort}" if effort else "")
+    settings = f"{identity}, regcodec {__version__}, onnxruntime {runtime().__version__}"
+    if effort:
+        settings += f", effort {effort}"
+    return settings + (f", torch {version('torch')}" if level_of(effort).needs_torch else "")
 
 
 def _note(parts: dict[str, float] | None, walk: str, seconds: Mapping[str, float]) -> None:

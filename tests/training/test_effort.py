@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from regcodec.codec.tiles import Tiling
 from regcodec.effort.levels import LEVELS, Level, level_of
 from regcodec.effort.search import cost, encode_with_effort
 from regcodec.errors import RegcodecError, UsageError
+from regcodec.evaluation.codecs import PackCodec
 from regcodec.optimize.annealing import anneal
 from regcodec.optimize.objective import Objective, nearest, rounded
 from regcodec.optimize.picture import Optimizer
@@ -466,3 +468,9 @@ def test_from_the_symbols_of_a_file_torch_walks_as_the_exact_path(name: str, pla
     bits = model.z_tables.ideal_bits(z.ravel(), model.z_table_indices(z.shape, row))
     bits += gaussian_tables().ideal_bits(y.ravel(), tables.ravel())
     assert walked.bits.item() == pytest.approx(bits, rel=0.005, abs=8)
+
+
+def test_points_of_an_effort_that_torch_decides_are_of_its_version(pack: Path) -> None:
+    plain = PackCodec(pack).settings
+    assert PackCodec(pack, effort=3).settings == f"{plain}, effort 3"
+    assert PackCodec(pack, effort=4).settings == f"{plain}, effort 4, torch {version('torch')}"
