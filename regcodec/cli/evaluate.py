@@ -59,8 +59,8 @@ UNBROKEN = 10_000
     "anchors",
     multiple=True,
     help="twin, also called vanilla (the other pack of the pair NAME and NAME-vanilla: of the default the regularized "
-    "one), a pack or several (a,b,c), jpeg, webp, avif, avif-slow, or a published curve (CompressAI's JSON); may be "
-    "repeated.",
+    "one), a pack or several (a,b,c), jpeg, webp, avif, avif-slow, avif-perceptual, or a published curve "
+    "(CompressAI's JSON); may be repeated.",
 )
 @click.option(
     "--effort",

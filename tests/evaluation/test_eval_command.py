@@ -63,7 +63,7 @@ def test_an_empty_name_is_refused_and_not_the_working_directory(
 def test_an_unknown_anchor_is_told_which_there_are(folders: list[Path], pack: Path, run: Callable[..., Result]) -> None:
     done = run("eval", "--dataset", folders[0], "--model", pack, "--anchor", "jpg")
     assert done.exit_code == 4
-    assert "--anchor jpg, which is none of jpeg, webp, avif, avif-slow, twin, vanilla" in done.stderr
+    assert "--anchor jpg, which is none of jpeg, webp, avif, avif-slow, avif-perceptual, twin, vanilla" in done.stderr
 
 
 def test_two_processes_find_what_one_finds(

@@ -65,7 +65,7 @@ def test_a_grey_image_is_measured_as_grey(name: str, tmp_path: Path) -> None:
     assert point.psnr > 30
 
 
-@pytest.mark.parametrize("name", ["avif", "avif-slow"])
+@pytest.mark.parametrize("name", ["avif", "avif-slow", "avif-perceptual"])
 def test_avif_is_one_tile_with_the_threads_that_are_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, object] = {}
     monkeypatch.setattr(Image.Image, "save", lambda *_, **options: asked.update(options))
