@@ -1,4 +1,4 @@
-"""The pack: one file with everything a decoder needs and nothing else (DESIGN section 3, docs/format.md).
+"""The pack: one file with everything a decoder needs and nothing else (docs/format.md).
 
 A stored ZIP with, in this order:
 

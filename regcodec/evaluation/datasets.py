@@ -1,6 +1,6 @@
 """Image sets to measure on: a folder of the user's, or a known set that is found, fetched and checked.
 
-A known set is one entry of `DATASETS`: those of papers/regularizer.txt, section 4. Checksums, where they are known, are
+A known set is one entry of `DATASETS`: those of arXiv 2411.16727, section 4. Checksums, where they are known, are
 SHA-256 over the decoded RGB bytes, not over the file, so that a re-compressed PNG still counts and a silently converted
 image does not. What is not known of a set (licence, number of images, checksums) is left out.
 

@@ -2,7 +2,7 @@
 
 Source: Yang, Bamler, Mandt 2020, "Improving inference for neural image compression", section 3.2: every latent is
 drawn between its two neighbouring integers, up or down with logits -atanh(distance) / temperature, by a relaxed sample
-(Gumbel softmax) of the same temperature, which falls exponentially. Adam with a cosine to 1e-4, as in papers/gap.txt,
+(Gumbel softmax) of the same temperature, which falls exponentially. Adam with a cosine to 1e-4, as in arXiv 2501.12330,
 section IV-A, from its 5e-3 for thousands of iterations and from more for fewer. v and u are in quantization steps, so
 distances are too.
 
