@@ -90,8 +90,11 @@ def _report(model: Model, images: list, name: str, target: Target) -> None:
             limit = target.bpp * pixels.shape[0] * pixels.shape[1] / 8
             errors.append(100 * (1 - len(data) / limit))
     unit, good = ("dB", 0.05) if target.psnr is not None else ("%", 1.0)
+    if not errors:
+        print(f"{name}: none met below the best quality; out of reach {len(refused)}")
+        return
     found = np.array(errors)
-    met = f"{((found >= 0) & (found <= good)).sum()} of {len(found)} within {good:g} {unit}" if len(found) else "none"
+    met = f"{((found >= 0) & (found <= good)).sum()} of {len(found)} within {good:g} {unit}"
     print(
         f"{name}: {met}; error mean {found.mean():.3f}, largest {found.max():.3f} {unit}; out of reach {len(refused)}; "
         f"time against a plain encode: median {np.median(ratios):.2f}, largest {max(ratios):.2f}"

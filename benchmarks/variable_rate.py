@@ -99,9 +99,8 @@ def _measure(work: Path, images: Path) -> None:
             figures = [bd_rate(*(axis[part] for axis in (*fixed, *own))) for part in ranges.values()]
             listed = "  ".join(f"{bpp:.4f}/{quality:.3f}" for bpp, quality in zip(*own, strict=True))
             print(f"{pack.stem:12} " + " ".join(f"{value:+8.2f}" for value in figures) + f"   {listed}")
-    write_plot(
-        work, [_averages(known, name) for name in ("fixed", *PLOTTED)], title="one model, four rates", force=True
-    )
+    curves = [curve for name in ("fixed", *PLOTTED) if (curve := _averages(known, name))]
+    write_plot(work, curves, title="one model, four rates", force=True)
     print(f"{'fixed':12} {'':26}   " + "  ".join(f"{b:.4f}/{q:.3f}" for b, q in zip(*fixed, strict=True)))
 
 

@@ -84,7 +84,7 @@ def _reporter(manner: Manner, jobs: int) -> Iterator[Callable[[Outcome], None]]:
 
         def report(outcome: Outcome) -> None:
             if manner.verbose or isinstance(outcome, Failure):
-                progress.console.print(_sentence(outcome), markup=False, soft_wrap=True)
+                progress.console.print(_sentence(outcome), soft_wrap=True)
             progress.advance(task)
 
         yield report

@@ -6,4 +6,4 @@ from rich.console import Console
 
 
 def stderr_console() -> Console:
-    return Console(stderr=True, highlight=False, emoji=False)  # :100: in a name is no picture
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)  # names are names, whatever they hold

@@ -171,8 +171,11 @@ def _measure(
     from regcodec.study.bound_sweep import chosen, sweep_bound, sweep_codec
 
     assert path is not None
-    published = [read_published(Path(name)).rows for name in anchors if name.endswith(SUFFIX)]
+    given = [read_published(Path(name)) for name in anchors if name.endswith(SUFFIX)]
     whole = open_dataset(dataset, data_dir)
+    for curve in given:
+        curve.refuse_other(whole)
+    published = [curve.rows for curve in given]
     images = chosen(whole, [name for name in names.replace(",", " ").split() if name])
     refuse_unwritable(output)
     journal = Journal(output / "points.jsonl")

@@ -61,10 +61,14 @@ def gap(
     from regcodec.study.gap_report import write_report
 
     plan = read_plan(plan_file)
-    published = [read_published(path).rows for path in anchors]
+    given = [read_published(path) for path in anchors]
     images = open_dataset(dataset, data_dir)
+    for curve in given:
+        curve.refuse_other(images)
     refuse_unwritable(output)
     networks = measure_gap(plan, images, Journal(output / "points.jsonl"), tell)
     counts = len(chosen(images, plan.images).paths), len(images.paths)
-    for file in write_report(output, networks, published, plan, dataset=images.name, images=counts):
+    for file in write_report(
+        output, networks, [curve.rows for curve in given], plan, dataset=images.name, images=counts
+    ):
         click.echo(f"wrote {file}", err=True)

@@ -65,6 +65,8 @@ class Journal:
         self._before: dict[tuple[str, str, Origin], dict[float, Point]] = defaultdict(dict)
         self._lines: list[Row] = []
         self._measured: dict[str, list[Row]] = {}
+        self._origins: set[tuple[str, str, Origin]] = set()
+        """Codec, image and origin of what was measured."""
         self._anew = not resume
         if folder is not None and resume:
             self._read(folder / POINTS, folder / PART)
@@ -113,12 +115,21 @@ class Journal:
             found.setdefault(point.image, []).append(point)
         ordered = [point for label in origins for point in found[label]]
         self._measured[codec.name] = lines(ordered)
+        self._origins.update((codec.name, label, origin) for label, origin in origins.items())
         return ordered
 
     def rows(self) -> list[Row]:
-        """Return what points.jsonl has to hold: the codecs that were measured, then what was there of others."""
-        others = [line for line in self._lines if line["codec"] not in self._measured]
-        return [row for rows in self._measured.values() for row in rows] + others
+        """Return what points.jsonl has to hold: what was measured, then what was there of other codecs and qualities."""
+        measured = [row for rows in self._measured.values() for row in rows]
+        known = {(row["codec"], row["image"], row["quality"]) for row in measured}
+
+        def stays(line: Row) -> bool:
+            if line["codec"] not in self._measured:
+                return True
+            codec, image = line["codec"], line["image"]
+            return (codec, image, Origin.of(line)) in self._origins and (codec, image, line["quality"]) not in known
+
+        return measured + [line for line in self._lines if stays(line)]
 
     def end(self) -> None:
         """Remove what only an interrupted call needs."""

@@ -38,11 +38,8 @@ class Published:
     """Name of the set; None where the file states none."""
     images: int | None
 
-    def is_of(self, image_set: ImageSet) -> bool:
-        """Return whether the curve is known to be of a set: one that it names, or a known one where it names none.
-
-        Raises `UsageError` where it says that it is of another set, or of another number of images.
-        """
+    def refuse_other(self, image_set: ImageSet) -> None:
+        """Raise `UsageError` where the file says that the curve is of another set, or of another number of images."""
         count = len(image_set.paths)
         if self.dataset is not None and self.dataset.casefold() != image_set.name.casefold():
             raise UsageError(
@@ -50,6 +47,13 @@ class Published:
             )
         if self.images is not None and self.images != count:
             raise UsageError(f"{self.path}: is a curve of {self.images} images; {image_set.name} has {count} here.")
+
+    def is_of(self, image_set: ImageSet) -> bool:
+        """Return whether the curve is known to be of a set: one that it names, or a known one where it names none.
+
+        Raises what `refuse_other` does.
+        """
+        self.refuse_other(image_set)
         return self.dataset is not None or image_set.checked
 
 

@@ -21,14 +21,13 @@ from regcodec.codec.pack import SUFFIX, read_pack
 from regcodec.config import TrainConfig
 from regcodec.errors import UsageError
 from regcodec.study.posterior import Posterior
-from regcodec.training.checkpoint import averaged_weights, load_checkpoint
+from regcodec.training.checkpoint import BOUND_NAME, load_checkpoint, load_weights
 from regcodec.training.initial import load_network
 from regcodec.training.loop import RunPaths, train
 from regcodec.training.networks.latents import RATE_PARAMETERS, LatentCodec
 from regcodec.training.networks.registry import network_of
 from regcodec.training.task import Task
 
-NAME = "bound.pt"
 LAMBDAS = (0.0018, 0.0054, 0.0162, 0.0483)
 """The paper's (section IV-A)."""
 
@@ -53,7 +52,7 @@ def train_bound(config: TrainConfig, paths: RunPaths, *, device: str = "auto", c
     """Train until `config.steps` and return the checkpoint's path; `paths.init` names the codec to begin from."""
     if paths.init is None:
         raise UsageError("--init: name the pack or the run that the bound begins from.")
-    return train(config, paths, device=device, console=console, make_task=BoundTask, name=NAME)
+    return train(config, paths, device=device, console=console, make_task=BoundTask, name=BOUND_NAME)
 
 
 def load_bound(path: Path) -> tuple[Posterior, dict[str, Any]]:
@@ -61,12 +60,12 @@ def load_bound(path: Path) -> tuple[Posterior, dict[str, Any]]:
 
     `name`, `id` (changes when the weights do), `steps` of the bound's own training.
     """
-    checkpoint = path / NAME if path.is_dir() else path
-    if checkpoint.name == NAME and checkpoint.is_file():
+    checkpoint = path / BOUND_NAME if path.is_dir() else path
+    if checkpoint.name == BOUND_NAME and checkpoint.is_file():
         state = load_checkpoint(checkpoint)
         config = TrainConfig.from_dict(state["config"])
         posterior = Posterior(network_of(config))
-        posterior.load_state_dict(averaged_weights(state))
+        load_weights(posterior, state, checkpoint)
         told = json.dumps([config.to_dict(), state["step"], state["init"], state["data"], state["validation"]])
         about = {
             "name": checkpoint.parent.resolve().name,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -102,10 +101,10 @@ class PictureLoss:
         }
 
 
-def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[float], None] = lambda _: None) -> Seen:
+def optimised(picture: PictureLoss, seen: Seen, effort: Effort) -> Seen:
     """Return means and log-scales of y and z after Adam, or `seen` where that is not better on samples of their own.
 
-    The networks stay as they are. `told` gets the loss of each iteration's sample.
+    The networks stay as they are.
     """
     picture.posterior.requires_grad_(False)
     free = seen.detached()
@@ -120,7 +119,6 @@ def optimised(picture: PictureLoss, seen: Seen, effort: Effort, told: Callable[[
         adam.zero_grad()
         loss.backward()
         adam.step()
-        told(loss.item())
     return min((seen, free.detached()), key=lambda s: picture.mean(s, CHOSEN, CHOOSING))
 
 

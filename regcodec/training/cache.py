@@ -18,30 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from regcodec.codec.reading import read_picture
+from regcodec.codec.reading import image_suffixes, read_picture
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import atomic_path, files_below
-
-SUFFIXES = frozenset(
-    (
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpeg",
-        ".jpg",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    )
-)
-
 
 SAY_EVERY = 100  # images
 
@@ -82,10 +61,11 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: is not a directory. Name a folder of images.")
-    images = (p for p in files_below(folder) if p.suffix.lower() in SUFFIXES and p.is_file())
+    suffixes = image_suffixes()
+    images = (p for p in files_below(folder) if p.suffix.lower() in suffixes and p.is_file())
     found = sorted(images, key=lambda p: p.parts)  # not by the paths: Windows compares them without case
     if not found:
-        raise UsageError(f"{folder}: holds no images ({' '.join(sorted(SUFFIXES))}).")
+        raise UsageError(f"{folder}: holds no files with a suffix of images.")
     return found
 
 
@@ -104,7 +84,7 @@ def open_cache(
     rows = json.loads(index_path.read_text())
     kept = [r for r in rows if min(r["height"], r["width"]) >= smallest]
     if not kept:
-        raise UsageError(f"{folder}: no image has both sides of at least {smallest} pixels, the crop size.")
+        raise UsageError(f"{folder}: no image has both sides of at least {smallest} pixels.")
     if len(kept) < len(rows):
         say(f"{len(rows) - len(kept)} of {len(rows)} images are smaller than {smallest} pixels and left out")
     return ImageCache(

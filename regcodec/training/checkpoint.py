@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regcodec.config import TrainConfig
 from regcodec.errors import DamagedFileError, UsageError
@@ -23,7 +23,8 @@ from regcodec.training.networks.latents import LatentCodec
 from regcodec.training.networks.registry import network_of
 
 FORMAT = 1
-NAME = "checkpoint.pt"
+NAME, BOUND_NAME = "checkpoint.pt", "bound.pt"
+"""Of a codec's run, and of a run of `study bound`: a folder holds one of them."""
 
 
 def snapshot_name(step: int) -> str:
@@ -57,8 +58,16 @@ def checkpoint_network(path: Path) -> tuple[LatentCodec, TrainConfig, dict[str, 
     state = load_checkpoint(path)
     config = TrainConfig.from_dict(state["config"])
     network = network_of(config)
-    network.load_state_dict(averaged_weights(state))
+    load_weights(network, state, path)
     return network.eval(), config, state
+
+
+def load_weights(network: nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Give a network a checkpoint's averaged weights; raises `DamagedFileError` where they do not fit."""
+    try:
+        network.load_state_dict(averaged_weights(state))
+    except RuntimeError as error:
+        raise DamagedFileError(f"{path}: holds the weights of another network, or of another version.") from error
 
 
 def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:

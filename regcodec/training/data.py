@@ -25,6 +25,7 @@ from regcodec.config import TrainConfig
 from regcodec.training.cache import ImageCache
 
 PREFETCH = 8  # batches
+LARGEST_CROP = 512  # pixels, of validation
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,8 @@ def split(images: ImageCache, share: float, seed: int) -> tuple[ImageCache, Imag
     return images.subset(sorted(order[held:])), images.subset(sorted(order[:held]))
 
 
-def validation_crops(images: ImageCache, stride: int, largest: int = 512, count: int | None = None) -> list[Tensor]:
-    """Return the middle of every image, [1, 3, h, w] uint8 with h and w multiples of `stride` up to `largest`.
+def validation_crops(images: ImageCache, stride: int, count: int | None = None) -> list[Tensor]:
+    """Return the middle of every image, [1, 3, h, w] uint8 with h and w multiples of `stride` up to `LARGEST_CROP`.
 
     Images smaller than `stride` have none; of the others the first `count` are taken.
     """
@@ -143,7 +144,7 @@ def validation_crops(images: ImageCache, stride: int, largest: int = 512, count:
         if len(crops) == count:
             break
         image = images[index]
-        height, width = (min(side, largest) // stride * stride for side in image.shape[:2])
+        height, width = (min(side, LARGEST_CROP) // stride * stride for side in image.shape[:2])
         if not height or not width:
             continue
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2

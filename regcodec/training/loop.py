@@ -28,7 +28,7 @@ from regcodec.config import TrainConfig
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import write_atomically
 from regcodec.training.cache import ImageCache, open_cache
-from regcodec.training.checkpoint import NAME, digest, load_checkpoint, save_checkpoint, snapshot_name
+from regcodec.training.checkpoint import BOUND_NAME, NAME, digest, load_checkpoint, save_checkpoint, snapshot_name
 from regcodec.training.data import split, validation_crops
 from regcodec.training.initial import initialise, origin_of
 from regcodec.training.metrics import Journal
@@ -83,7 +83,7 @@ def train(
     """
     processes = start_processes(device)
     try:
-        return _Run(config, paths, processes, console or Console(stderr=True), make_task, name).finish()
+        return _Run(config, paths, processes, console or Console(stderr=True, markup=False), make_task, name).finish()
     except RuntimeError as error:
         if not is_of_compiler(error):
             raise
@@ -107,6 +107,8 @@ class _Run:
     ) -> None:
         self.checkpoint = paths.run / name
         resumed = load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
+        if any((paths.run / other).exists() for other in (NAME, BOUND_NAME) if other != name):
+            raise UsageError(f"{paths.run}: holds a run of another kind. Choose another --run directory.")
         native = "fp32" if processes.any(not has_bfloat16(processes.device)) else "bf16"
         config = config.with_precision(native if resumed is None else resumed["config"]["precision"])
         self.config, self.paths, self.processes, self.console = config, paths, processes, console
@@ -118,7 +120,11 @@ class _Run:
         self.calibration = [
             crop[:, :, :CALIBRATION_SIDE, :CALIBRATION_SIDE] for crop in self.validation[:CALIBRATION_IMAGES]
         ]
-        self.data: dict[str, Any] = {"images": len(images), "folder": paths.data.name, "digest": images.digest}
+        self.data: dict[str, Any] = {
+            "images": len(images),
+            "folder": paths.data.resolve().name,
+            "digest": images.digest,
+        }
         self.data["validation"] = digest(self.validation)
         if resumed is not None:
             _refuse_other_beginning(paths, resumed, self.data)
@@ -208,12 +214,12 @@ class _Run:
         finite = torch.stack([losses.total.detach(), *norms]).isfinite().all()
         if not self.processes.any(not finite.item()):
             return
-        good = self.checkpoint if self.checkpoint.exists() else "none yet"
+        again = f" --init {self.checkpoint}," if self.checkpoint.exists() else ""
         rates = ", ".join(f"{value:g}" for value in self.config.lambdas)
         raise RegcodecError(
             f"step {self.step}: the loss or its gradient is not finite (R {losses.rate.item():.4g} bpp, "
             f"MSE {losses.mse.item():.4g}, lambdas {rates}, lr {self.config.lr:g}, source {self.config.lr_source:g}). "
-            f"Last good checkpoint: {good}. Lower --lr, or give --precision fp32."
+            f"Start another --run:{again} a lower --lr or --precision fp32."
         )
 
     def _log(self, losses: Losses, journal: Journal) -> None:
@@ -326,7 +332,7 @@ def _refuse_other_beginning(paths: RunPaths, state: dict[str, Any], data: dict[s
 
     A checkpoint of an older version does not say what it was validated on.
     """
-    if any(data[name] != value for name, value in state["data"].items()):
+    if any(data[name] != value for name, value in state["data"].items() if name != "folder"):
         raise UsageError(f"{paths.run}: was trained or validated on other images. Choose another --run directory.")
     if paths.init is not None and state.get("init") != origin_of(paths.init):
         raise UsageError(f"{paths.run}: began from other weights than --init has now. Choose another --run directory.")

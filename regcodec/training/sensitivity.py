@@ -22,9 +22,9 @@ LEAST = 1e-6
 DIGITS = 4
 
 
-def context_curvature(network: ResContext, images: list[Tensor], *, seed: int = 1) -> list[float]:
+def context_curvature(network: ResContext, images: list[Tensor]) -> list[float]:
     """Return the ratio of each channel [M], from images [1, 3, h, w] uint8 at the first, middle and last rate."""
-    noise = torch.Generator().manual_seed(seed)
+    noise = torch.Generator().manual_seed(1)
     last = len(network.lambdas) - 1
     logs = [
         _ratio(network, image.float() / 255, torch.tensor([rate]), noise).log()

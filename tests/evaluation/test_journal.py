@@ -153,6 +153,14 @@ def test_points_of_a_codec_that_is_not_measured_now_stay(folder: Path, tmp_path:
     assert [Point.of(row) for row in journal.rows()][:6] == webp
 
 
+def test_other_qualities_of_the_codec_stay_unless_they_are_of_other_options(folder: Path, tmp_path: Path) -> None:
+    measured_anew(folder, tmp_path)
+    for codec, kept in ((JPEG, 3), (replace(JPEG, options={}), 0)):
+        journal = Journal(Pictures.of(open_dataset(str(folder), None)), "one core", tmp_path, resume=True)
+        journal.measure(codec, LADDER[:1], work_dir=tmp_path / "work")
+        assert [row["quality"] for row in journal.rows()] == [LADDER[0]] * 3 + [LADDER[1]] * kept
+
+
 def test_a_pack_is_known_by_its_id(pack: Path, folder: Path) -> None:
     assert f"pack {read_pack(pack).id}, regcodec " in PackCodec(pack).settings
 

@@ -18,14 +18,14 @@ from rich.console import Console
 
 from regcodec.errors import UsageError
 from regcodec.study import bound_sweep
-from regcodec.study.bound import NAME, BoundTask, load_bound, train_bound
+from regcodec.study.bound import BoundTask, load_bound, train_bound
 from regcodec.study.bound_journal import Journal
 from regcodec.study.bound_measure import CHOOSING, CHOSEN, Effort, PictureLoss, measure, optimised
 from regcodec.study.bound_sweep import chosen, sweep_bound, sweep_codec
 from regcodec.study.posterior import Posterior
 from regcodec.training import loop
-from regcodec.training.checkpoint import load_checkpoint
-from regcodec.training.loop import InterruptedRunError, RunPaths
+from regcodec.training.checkpoint import BOUND_NAME, load_checkpoint
+from regcodec.training.loop import InterruptedRunError, RunPaths, train
 from regcodec.training.networks.registry import build_network
 from tests.study.conftest import CONFIG, LAMBDAS, NETWORKS
 
@@ -231,10 +231,27 @@ def test_a_bound_that_is_not_there_leaves_no_folder(run: Callable[..., Result], 
 
 
 def test_a_bound_is_no_codec_to_export(run: Callable[..., Result], run_dir: Path, tmp_path: Path) -> None:
-    assert (run_dir / NAME).is_file()
+    assert (run_dir / BOUND_NAME).is_file()
     result = run("export", run_dir, "-o", tmp_path / "a.rgm")
     assert result.exit_code == 2
     assert "no such checkpoint" in result.output
+    result = run("export", run_dir / BOUND_NAME, "-o", tmp_path / "a.rgm")
+    assert result.exit_code == 3
+    assert "bound.pt: holds the weights of another network, or of another version." in result.stderr
+
+
+def test_a_bound_and_a_codec_do_not_share_a_folder(
+    run_dir: Path, codecs: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    config = replace(SHORT, network=NETWORKS["res-hyper"], steps=2)
+    paths = RunPaths(tmp_path / "codec", photos, None, photos.parent / "cache")
+    train(config, paths, device="cpu", console=Console(quiet=True))
+    (before, of_bound) = [{p.name: p.read_bytes() for p in run.iterdir()} for run in (paths.run, run_dir)]
+    with pytest.raises(UsageError, match="holds a run of another kind"):
+        train_bound(config, replace(paths, init=codecs["res-hyper"]), device="cpu", console=Console(quiet=True))
+    with pytest.raises(UsageError, match="holds a run of another kind"):
+        train(config, replace(paths, run=run_dir), device="cpu", console=Console(quiet=True))
+    assert [{p.name: p.read_bytes() for p in run.iterdir()} for run in (paths.run, run_dir)] == [before, of_bound]
 
 
 def test_a_journal_goes_on_after_a_cut_line_and_refuses_another_file(tmp_path: Path) -> None:

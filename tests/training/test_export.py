@@ -130,6 +130,12 @@ def test_an_existing_pack_is_not_replaced_unasked(runs: dict[str, Path], tmp_pat
     assert target.read_bytes() == b"mine"
 
 
+def test_pictures_that_are_both_exact_do_not_differ() -> None:
+    white = np.full((4, 4, 3), 255, np.uint8)
+    assert export_module._psnr(white, white) - export_module._psnr(white, white) == 0
+    assert export_module._psnr(white, white - 1) == pytest.approx(48.13, abs=0.01)
+
+
 @pytest.mark.parametrize("foreign", [(), ("--from", "compressai", "--quality", "1")])
 def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(
     foreign: tuple[str, ...], tmp_path: Path, run: Callable[..., Result]

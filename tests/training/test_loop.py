@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_rates_and_checkpoint(
     monkeypatch.setattr(loop._Run, "_advance", poisoned)
     with pytest.raises(RegcodecError) as failure:
         train(config, paths, device="cpu", console=silent)
-    for part in ("step 3", "0.0035, 0.013", "Last good checkpoint", "checkpoint.pt"):
+    for part in ("step 3", "0.0035, 0.013", "Start another --run: --init", "checkpoint.pt"):
         assert part in str(failure.value)
     assert load_checkpoint(paths.run / "checkpoint.pt")["step"] == 2
 
@@ -120,8 +120,9 @@ def test_a_run_is_not_gone_on_with_beside_other_images_or_from_other_weights(
     other = train(replace(TINY, steps=2), replace(paths, run=tmp_path / "other"), device="cpu", console=silent)
     with pytest.raises(UsageError, match="began from other weights than --init has now"):
         train(longer, replace(paths, init=other), device="cpu", console=silent)
+    (tmp_path / "renamed").symlink_to(paths.data)
     for init in (None, first):
-        train(longer, replace(paths, init=init), device="cpu", console=silent)
+        train(longer, replace(paths, data=tmp_path / "renamed", init=init), device="cpu", console=silent)
 
 
 def test_a_finished_run_can_be_lengthened(paths: RunPaths, silent: Console) -> None:
