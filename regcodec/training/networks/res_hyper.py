@@ -10,7 +10,7 @@
 Where the configuration asks for it (`rate_bias`), g_a and g_s are told the rate: a bias for each quality, [Q, N], is
 added where their blocks begin. A branch is not linear, so that it can do another thing at each rate.
 
-One resolution and one kind of block: on a CPU and on a GPU alike, time goes to memory and calls rather than to products.
+One resolution and one kind of block: on a CPU and on a GPU alike, time goes to memory and calls, not to products.
 h_s is made of layers that `exact` has. The coding of z and y is drawn in `latents.py`.
 """
 
