@@ -119,7 +119,7 @@ class Journal:
         return ordered
 
     def rows(self) -> list[Row]:
-        """Return what points.jsonl has to hold: what was measured, then what was there of others and of other qualities."""
+        """Return what points.jsonl has to hold: what was measured, then what was there of the rest."""
         measured = [row for rows in self._measured.values() for row in rows]
         known = {(row["codec"], row["image"], row["quality"]) for row in measured}
 
