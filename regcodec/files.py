@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from regcodec.errors import RegcodecError, UsageError
 
@@ -63,6 +65,16 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     for below, _, names in os.walk(folder, onerror=refuse):
         yield from (Path(below, name) for name in names)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds; raises `UsageError` where it cannot be read or is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file ({error}).") from error
 
 
 @contextmanager

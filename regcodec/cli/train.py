@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from regcodec.config import (
     sized,
 )
 from regcodec.errors import UsageError
+from regcodec.files import read_toml
 
 NETWORK_OPTIONS = {
     "arch": "arch",
@@ -62,10 +62,7 @@ def _read_stage(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     """Let the settings of a TOML file stand for the options that are not given."""
     if path is None:
         return
-    try:
-        stage = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file ({error}).") from error
+    stage = read_toml(path)
     names = {max(p.opts, key=len).removeprefix("--"): str(p.name) for p in ctx.command.params if p.name != "config"}
     unknown = sorted(set(stage) - set(names))
     if unknown:

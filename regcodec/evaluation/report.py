@@ -13,8 +13,6 @@ Anyone above `codec` may import this file.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from regcodec.evaluation.summary import Average, BdFigure, Comparison, SetFigures, rate_gaps
+from regcodec.evaluation.tables import csv_text, markdown_table
 from regcodec.files import refuse_existing, write_atomically
 
 REPORT_FILES = ("points.jsonl", "summary.csv", "bd.csv", "report.md")
@@ -161,12 +160,8 @@ def write_sets(directory: Path, rows: Sequence[SetFigures], *, force: bool = Fal
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "sets.csv"
     refuse_existing(path, force=force)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in fields(SetFigures)]
-    writer.writerow(names)
-    writer.writerows([_finite(getattr(row, name)) for name in names] for row in rows)
-    write_atomically(path, _bytes(text.getvalue()))
+    write_atomically(path, _bytes(csv_text(names, ([getattr(row, name) for name in names] for row in rows))))
     return path
 
 
@@ -213,11 +208,11 @@ def _averages_csv(curves: Sequence[Sequence[Average]]) -> str:
     parts = _part_names(curves)
     plain = [field.name for field in fields(Average) if field.name != "parts"]
     rows = [
-        [*(_finite(getattr(row, name)) for name in plain), *(row.parts.get(name) for name in parts)]
+        [*(getattr(row, name) for name in plain), *(row.parts.get(name) for name in parts)]
         for curve in curves
         for row in curve
     ]
-    return _csv([*plain, *(f"{name}_seconds" for name in parts)], rows)
+    return csv_text([*plain, *(f"{name}_seconds" for name in parts)], rows)
 
 
 def _bd_csv(comparisons: Sequence[Comparison]) -> str:
@@ -225,14 +220,7 @@ def _bd_csv(comparisons: Sequence[Comparison]) -> str:
         [c.codec, c.anchor, *(getattr(getattr(c, figure), way) for figure in FIGURES for way in WAYS)]
         for c in comparisons
     ]
-    return _csv(["codec", "anchor", *(f"{figure}_{way}" for figure in FIGURES for way in WAYS)], rows)
-
-
-def _csv(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([headings, *rows])
-    return text.getvalue()
+    return csv_text(["codec", "anchor", *(f"{figure}_{way}" for figure in FIGURES for way in WAYS)], rows)
 
 
 def _markdown(
@@ -240,7 +228,7 @@ def _markdown(
 ) -> str:
     """Return the page with both tables that GitHub shows; times are left to summary.csv."""
     lines = [f"# {title}", "", f"{conditions}. Written by `regcodec eval`.", ""]
-    lines += _markdown_table(
+    lines += markdown_table(
         ("codec", "quality", "bpp", "PSNR, dB", "MS-SSIM, dB"),
         (
             (row.codec, f"{row.quality:g}", f"{row.bpp:.4f}", _number(row.psnr, 2), _number(row.ms_ssim_db, 2))
@@ -250,7 +238,7 @@ def _markdown(
     )
     if comparisons:
         lines += ["", "BD-rate below 0: smaller files.", ""]
-        lines += _markdown_table(
+        lines += markdown_table(
             ("codec", "anchor", "BD-rate (PSNR)", "over", "mean of images", "BD-rate (MS-SSIM)", "BD-PSNR"),
             (
                 (
@@ -273,7 +261,7 @@ def _markdown(
 def _gaps(curve: Sequence[Average], anchors: Sequence[Sequence[Average]]) -> list[str]:
     """Return one row for each point of `curve`, a cell blank outside the range of the anchor."""
     gaps = zip(*(rate_gaps(curve, anchor) for anchor in anchors), strict=True)
-    return _markdown_table(
+    return markdown_table(
         ("quality", "PSNR, dB", *(anchor[0].codec for anchor in anchors)),
         (
             (f"{row.quality:g}", _number(row.psnr, 2), *(_signed(gap, " %", lacking="") for gap in of_row))
@@ -282,16 +270,8 @@ def _gaps(curve: Sequence[Average], anchors: Sequence[Sequence[Average]]) -> lis
     )
 
 
-def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
-
-
 def _part_names(curves: Sequence[Sequence[Average]]) -> list[str]:
     return list(dict.fromkeys(name for curve in curves for row in curve for name in row.parts))
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _range(figure: BdFigure) -> str:

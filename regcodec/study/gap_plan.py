@@ -17,13 +17,13 @@ Paths are relative to the folder that the command runs in.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from regcodec.effort.levels import level_of
 from regcodec.errors import UsageError
+from regcodec.files import read_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +55,7 @@ class Plan:
 
 def read_plan(path: Path) -> Plan:
     """Return the plan of a TOML file; raises `UsageError` for one that is none."""
-    try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}.") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file ({error}).") from error
+    plain = read_toml(path)
     networks = plain.pop("network", [])
     if not isinstance(networks, list) or not all(isinstance(network, dict) for network in networks):
         raise UsageError(f"{path}: network is written as [[network]], once for each.")

@@ -10,11 +10,12 @@ amortization.svg  what per-sample optimisation brings over them, as fig. 3
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from regcodec.evaluation.summary import Average, BdFigure
+from regcodec.evaluation.tables import markdown_table
 from regcodec.files import write_atomically
 from regcodec.study.bound_curves import Curve, averages, error_of_mean, images_of, percent, write_curves
 from regcodec.study.bound_report import write_lines, write_rd
@@ -81,7 +82,7 @@ def _conditions(networks: Sequence[Measured], plan: Plan, images: tuple[int, int
         "samples a point. Codecs are real files. Bounds are KL in bits per pixel, no files. BD-rates: PSNR, each "
         "image, then averaged (in brackets the number of images); below 0 is less rate.",
         "",
-        *_table(
+        *markdown_table(
             ("network", "architecture", "transforms, M", "all, M", "steps of the codec", "of the bound after it"), rows
         ),
     ]
@@ -107,7 +108,9 @@ def _published(found: Sequence[Effects], anchors: Sequence[Sequence[Average]], i
         "Over the averaged curves: of single images nothing is published. The last column is an estimate, the gain of "
         "the optimised images put on top of the amortised figure.",
         "",
-        *_table(("network", "", "against", "BD-rate, PSNR", "BD-rate, MS-SSIM", "optimised, PSNR (estimate)"), rows),
+        *markdown_table(
+            ("network", "", "against", "BD-rate, PSNR", "BD-rate, MS-SSIM", "optimised, PSNR (estimate)"), rows
+        ),
     ]
 
 
@@ -123,7 +126,7 @@ def _modelling(networks: Sequence[Measured]) -> list[str]:
         "**Modelling** (entropy model): res-context against the largest res-hyper. Only where both had the same "
         "training is that the entropy model's own.",
         "",
-        *_table(("", "codec", "bound", "steps of the first", "of the second"), rows),
+        *markdown_table(("", "codec", "bound", "steps of the first", "of the second"), rows),
     ]
 
 
@@ -144,7 +147,7 @@ def _effects(found: Sequence[Effects]) -> list[str]:
         "**Digitization** (with approximation): bound against codec of the same network, amortised, both optimised, "
         "and the bound of the codec's weights as they are.",
         "",
-        *_table(
+        *markdown_table(
             (
                 "network",
                 "amortization, codec",
@@ -174,7 +177,9 @@ def _asymptotic(found: Sequence[Effects]) -> list[str]:
         "model; header and checksums are in both. For the bound there is no coder to measure: log2(I + 1) bits of "
         "eq. 9 (its constant is not known) are the last column.",
         "",
-        *_table(("network", "file over tables", "file over float model", "header, bytes", "log2(I + 1) over I"), rows),
+        *markdown_table(
+            ("network", "file over tables", "file over float model", "header, bytes", "log2(I + 1) over I"), rows
+        ),
     ]
 
 
@@ -195,7 +200,11 @@ def _curves(networks: Sequence[Measured]) -> list[str]:
         for row in averages(label, curve)
     ]
     headings = ("curve", "lambda", "images", "bpp", "standard error", "PSNR, dB", "MS-SSIM, dB")
-    return [*_table(headings, rows), "", "Standard errors are of the samples of the posterior, not of the images."]
+    return [
+        *markdown_table(headings, rows),
+        "",
+        "Standard errors are of the samples of the posterior, not of the images.",
+    ]
 
 
 def _plots(directory: Path, found: Sequence[Effects], anchors: Sequence[Sequence[Average]], dataset: str) -> list[Path]:
@@ -249,7 +258,3 @@ def _steps(network: Measured) -> str:
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.2f} %"
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]

@@ -12,7 +12,6 @@ The first variant is the reference, unless `reference` names another; a variant 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from regcodec.config import TrainConfig
 from regcodec.errors import UsageError, naming
+from regcodec.files import read_toml
 
 KEYS = ("seeds", "snapshots", "reference", "base", "variant", "images")
 OF_THE_STUDY = ("seed", "snapshots", "steps", "validate-every", "lambda", "rates")
@@ -91,10 +91,7 @@ def read_plan(path: Path, configure: Callable[[Mapping[str, Any]], TrainConfig])
 
     Raises `UsageError`, with the file and the variant named, for anything that is not as the module says.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file ({error}).") from error
+    raw = read_toml(path)
     with naming(path):
         unknown = sorted(set(raw) - set(KEYS))
         if unknown:

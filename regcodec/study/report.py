@@ -13,8 +13,6 @@ The files are written anew as the study goes on.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,6 +21,7 @@ from typing import Any
 
 from regcodec.config import ALIGNED_SOURCE, TrainConfig
 from regcodec.evaluation.summary import Average, Comparison
+from regcodec.evaluation.tables import csv_text, markdown_table
 from regcodec.files import write_atomically
 from regcodec.study.plan import Variant
 from regcodec.study.results import Difference, Results, Shift
@@ -42,7 +41,7 @@ def write_study(results: Results, published: Sequence[list[Average]], folder: Pa
         "seeds.csv": _seeds_csv(differences),
         "bpp.csv": _bpp_csv(shifts),
         "rd.csv": _rd_csv(curves),
-        "time.csv": _csv(
+        "time.csv": csv_text(
             ("variant", "against", "seeds", "clock", "clock_half", "cpu", "cpu_half"),
             (
                 (t.variant, t.against, t.cpu.seeds, 1 + t.clock.mean, t.clock.half, 1 + t.cpu.mean, t.cpu.half)
@@ -83,7 +82,7 @@ def _page(
         "",
         "## Variants",
         "",
-        *_table(
+        *markdown_table(
             ("variant", "network", "against", "weight", "lambda", "source entropy model", "acts on steps"),
             (_settings(variant, plan.steps) for variant in plan.variants),
         ),
@@ -135,13 +134,13 @@ def _page(
         lines += _across("Source entropy model, aligned or not (fig. 8)", sources, rows)
     if times := results.times():
         lines += ["", "## Training time over the reference's (table 2)", ""]
-        lines += _table(
+        lines += markdown_table(
             ("variant", "against", "processor seconds a step", "by the clock", "pairs"),
             ((t.variant, t.against, _ratio(t.cpu), _ratio(t.clock), str(t.cpu.seeds)) for t in times),
         )
     for name, comparisons in anchors:
         lines += ["", f"## References of seed {plan.seeds[0]} against published curves on {name} (table 3)", ""]
-        lines += _table(
+        lines += markdown_table(
             ("reference", "published", "BD-rate (PSNR)", "BD-rate (MS-SSIM dB)"),
             (
                 (c.codec, c.anchor, *(_percent(f.averaged) for f in (c.bd_rate_psnr, c.bd_rate_ms_ssim)))
@@ -151,7 +150,7 @@ def _page(
     for name, of_set in curves.items():
         if of_set:
             lines += ["", f"## Curves on {name} at step {plan.steps} (fig. 4)", ""]
-            lines += _table(
+            lines += markdown_table(
                 ("variant", "quality", "bpp", "PSNR, dB", "MS-SSIM, dB"),
                 (
                     (r.codec, f"{r.quality:g}", f"{r.bpp:.4f}", f"{r.psnr:.3f}", f"{r.ms_ssim_db:.3f}")
@@ -226,7 +225,7 @@ def _last(differences: Iterable[Difference], step: int) -> list[Difference]:
 def _section(title: str, rows: list[Difference], shifts: list[Shift]) -> list[str]:
     """Return a table of differences, with the bits of each pair where the set has files."""
     bits = {shift.variant: (_bits(shift),) for shift in shifts}
-    return ["", f"## {title}", "", *_table(
+    return ["", f"## {title}", "", *markdown_table(
         ("variant", "against", "difference", "wins", "each seed", *(("bits",) if bits else ())),
         (
             (d.variant, d.against, _interval(d.paired), f"{d.paired.wins} of {d.paired.seeds}", _each_seed(d))
@@ -240,7 +239,7 @@ def _trend(title: str, rows: list[Difference]) -> list[str]:
     steps = sorted({d.step for d in rows})
     cells = {(d.variant, d.step): _interval(d.paired) for d in rows}
     names = dict.fromkeys(d.variant for d in rows)
-    table = _table(
+    table = markdown_table(
         ("variant", *(f"step {step}" for step in steps)),
         ((name, *(cells.get((name, step), "-") for step in steps)) for name in names),
     )
@@ -252,7 +251,9 @@ def _domains(rows: list[Difference]) -> list[str]:
     if len(sets) < 2:
         return []
     cells = {(d.variant, d.set): _interval(d.paired) for d in rows}
-    table = _table(("set", *names), ((name, *(cells.get((variant, name), "-") for variant in names)) for name in sets))
+    table = markdown_table(
+        ("set", *names), ((name, *(cells.get((variant, name), "-") for variant in names)) for name in sets)
+    )
     return ["", "## BD-rate by image set (table 1)", "", *table]
 
 
@@ -261,7 +262,7 @@ def _across(title: str, group: dict[str, Any], rows: list[Difference]) -> list[s
     columns = dict.fromkeys((d.figure, d.set) for d in rows)
     cells = {(d.variant, d.figure, d.set): _interval(d.paired) for d in rows}
     headings = ["validation" if figure == "validation" else f"BD-rate, {images}" for figure, images in columns]
-    table = _table(
+    table = markdown_table(
         ("variant", "", *headings),
         (
             (name, f"{value:g}" if isinstance(value, float) else value, *(cells.get((name, *c), "-") for c in columns))
@@ -305,7 +306,7 @@ def _plots(
 
 
 def _differences_csv(differences: list[Difference]) -> str:
-    return _csv(
+    return csv_text(
         ("figure", "set", "step", "variant", "against", "mean", "half", "seeds", "wins"),
         (
             (d.figure, d.set, d.step, d.variant, d.against, d.paired.mean, d.paired.half, d.paired.seeds, d.paired.wins)
@@ -315,7 +316,7 @@ def _differences_csv(differences: list[Difference]) -> str:
 
 
 def _seeds_csv(differences: list[Difference]) -> str:
-    return _csv(
+    return csv_text(
         ("figure", "set", "step", "variant", "against", "seed", "difference"),
         (
             (d.figure, d.set, d.step, d.variant, d.against, seed, value)
@@ -326,7 +327,7 @@ def _seeds_csv(differences: list[Difference]) -> str:
 
 
 def _bpp_csv(shifts: list[Shift]) -> str:
-    return _csv(
+    return csv_text(
         ("set", "step", "variant", "against", "mean", "half", "seeds", "rates"),
         (
             (s.set, s.step, s.variant, s.against, s.paired.mean, s.paired.half, s.paired.seeds, _each_rate(s))
@@ -336,7 +337,7 @@ def _bpp_csv(shifts: list[Shift]) -> str:
 
 
 def _rd_csv(curves: dict[str, list[list[Average]]]) -> str:
-    return _csv(
+    return csv_text(
         ("set", "variant", "quality", "files", "bpp", "psnr", "ms_ssim", "ms_ssim_db"),
         (
             (name, r.codec, r.quality, r.images, r.bpp, r.psnr, r.ms_ssim, r.ms_ssim_db)
@@ -345,18 +346,6 @@ def _rd_csv(curves: dict[str, list[list[Average]]]) -> str:
             for r in curve
         ),
     )
-
-
-def _csv(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    finite = ([None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in rows)
-    writer.writerows([headings, *finite])
-    return text.getvalue()
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
 
 
 def _interval(found: Paired) -> str:
