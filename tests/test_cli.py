@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from regcodec import __version__
-from regcodec.bitstream.container import read_rgc
+from regcodec.bitstream.container import SYMBOLS, Chunk, read_rgc, write_rgc
 from regcodec.cli.main import main
 from regcodec.cli.streams import printable
 from regcodec.codec.library import DEFAULT
 from regcodec.codec.model import Model
+from regcodec.codec.picture import encode_picture
 from tests.conftest import GOLDEN, PACK
 from tests.images import render
 
@@ -82,6 +84,27 @@ def test_encode_then_decode_gives_a_picture_of_the_same_size(run: Run, picture: 
     with Image.open(tmp_path / "back.png") as image:
         assert (image.mode, image.size) == ("RGB", (70, 50))
     assert names(tmp_path) == {"picture.png", "picture.rgc", "back.png"}
+
+
+@pytest.mark.parametrize("option", ["--verify", "--psnr"])
+def test_a_file_that_does_not_decode_is_not_written_where_it_was_to_be_decoded(
+    run: Run, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """It has the checksum of other symbols: its chunks are sound, so that only decoding it can tell."""
+
+    def wrong(*arguments: Any, **options: Any) -> bytes:
+        file = read_rgc(encode_picture(*arguments, **options))
+        (chunk,) = file.chunks
+        payload = bytes([chunk.payload[0] ^ 1]) + chunk.payload[1:]
+        return write_rgc(replace(file, chunks=(Chunk(SYMBOLS, payload),)))
+
+    monkeypatch.setattr("regcodec.codec.picture.encode_picture", wrong)
+    result = run("encode", picture, "--model", "tiny", option)
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"Error: {picture}: the encoded file does not decode: ")
+    assert names(tmp_path) == {"picture.png"}
+    assert run("encode", picture, "--model", "tiny").exit_code == 0
+    assert names(tmp_path) == {"picture.png", "picture.rgc"}
 
 
 def test_the_default_outputs_are_the_inputs_names_with_rgc_and_png(run: Run, picture: Path, tmp_path: Path) -> None:
