@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from regcodec import __version__
 from regcodec.bitstream.container import SYMBOLS, Chunk, read_rgc, write_rgc
@@ -536,13 +537,20 @@ def test_a_file_that_claims_a_huge_picture_is_refused_before_memory_is_taken(
     assert peak < 20e6
 
 
-def test_a_picture_of_more_pixels_than_the_limit_is_refused_before_it_is_decoded(run: Run, tmp_path: Path) -> None:
-    path = tmp_path / "wide.png"
-    Image.new("1", (20_000, 9_000)).save(path)
-    result = run("encode", path, "--model", "tiny")
+def test_a_picture_of_more_pixels_than_the_limit_is_refused_before_it_is_decoded(
+    run: Run, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = ("encode", picture, "--model", "tiny", "--max-pixels")
+    decoded: list[object] = []
+    load = ImageFile.load
+    monkeypatch.setattr(ImageFile, "load", lambda image: decoded.append(image) or load(image))
+    result = run(*limited, "3499")
     assert result.exit_code == 5
-    assert "20000x9000" in result.stderr
-    assert names(tmp_path) == {"wide.png"}
+    assert "70x50" in result.stderr
+    assert names(tmp_path) == {"picture.png"}
+    assert decoded == []
+    assert run(*limited, "3500").exit_code == 0
+    assert len(decoded) > 0
 
 
 def test_a_file_without_its_pack_says_what_it_needs_when_no_pack_is_at_hand(
