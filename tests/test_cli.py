@@ -25,6 +25,7 @@ from regcodec.cli.main import main
 from regcodec.cli.streams import printable
 from regcodec.codec.library import DEFAULT
 from regcodec.codec.model import Model
+from regcodec.codec.opened import _open
 from regcodec.codec.picture import encode_picture
 from tests.conftest import GOLDEN, PACK
 from tests.images import render
@@ -414,6 +415,31 @@ def test_a_failing_command_leaves_the_directory_as_it_was(
     flags = ["--force"] if force else []
     assert run("encode", picture, "--model", "tiny", "-o", tmp_path / "out.rgc", *flags).exit_code == 1
     assert run("decode", coded, "-o", tmp_path / "out.png", *flags).exit_code == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "verify"])
+def test_a_matrix_library_that_multiplies_wrongly_is_a_sentence_and_no_file(
+    run: Run, picture: Path, coded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    correct = np.matmul
+
+    def wrong(w: np.ndarray, a: np.ndarray, **kept: Any) -> np.ndarray:
+        product = correct(w, a, **kept)
+        product[-1, 0] += len(w) > 1
+        return product
+
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    source = picture if command == "encode" else coded
+    _open.cache_clear()  # a layer checks a size of inputs once
+    monkeypatch.setattr(np, "matmul", wrong)
+    result = run(command, source, "--model", "tiny")
+    _open.cache_clear()
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"Error: {source}: ")
+    assert "the matrix library of this numpy multiplies wrongly on this machine" in result.stderr
+    assert result.stderr.count("\n") == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
