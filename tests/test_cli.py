@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 from PIL.ImageFile import ImageFile
 
 from regcodec import __version__
@@ -123,6 +123,17 @@ def test_decode_writes_the_format_of_the_suffix(run: Run, coded: Path, suffix: s
     with Image.open(coded.with_suffix(suffix)) as image, np.load(GOLDEN / "expected.npz") as expected:
         difference = np.asarray(image).astype(int) - expected["colour.rgc"]
     assert np.abs(difference).max() <= 1
+
+
+def test_decode_writes_a_jpeg_of_quality_95_that_keeps_every_sample_of_colour(
+    run: Run, coded: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.jpg"
+    assert run("decode", coded, "-o", output).exit_code == 0
+    with Image.open(output) as image, Image.open(io.BytesIO(saved(image, "JPEG", quality=95))) as pillows:
+        assert image.quantization == pillows.quantization
+        assert image.quantization[0] != image.quantization[1]
+        assert JpegImagePlugin.get_sampling(image) == 0  # 4:4:4
 
 
 def test_a_grey_picture_comes_back_grey(run: Run, tmp_path: Path) -> None:
