@@ -1,4 +1,4 @@
-"""What the documentation shows works: its shell scripts, and its page about own codecs."""
+"""What the documentation shows works: shell scripts, the page about own codecs, the figures and links of the README."""
 
 from __future__ import annotations
 
@@ -11,15 +11,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from regcodec.codec.library import DEFAULT
+from regcodec.codec.pack import stated_id
+from regcodec.config import DEFAULT_QUALITY
 from regcodec.evaluation.published import MS_SSIM, MS_SSIM_DB, PSNR, read_published
 from tests.images import render
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/batch.md").read_text(), re.DOTALL)
+README = (ROOT / "README.md").read_text()
+KODAK = ROOT / "docs/results/kodak"
+ANCHORS = {
+    "JPEG": "jpeg",
+    "WebP": "webp",
+    "AVIF, speed 6": "avif",
+    "AVIF, speed 2": "avif-slow",
+    "VTM 9.1": "vtm-9.1",
+}
+"""Words of a header in the README, and the anchor's name in the data."""
 OWN_CODEC = (ROOT / "docs/own_codec.md").read_text()
 
 
@@ -134,7 +147,68 @@ def test_the_script_measures_an_own_codec_beside_the_default_pack(shell, tmp_pat
     assert {point["codec"]: point["image"] for point in points} == {"mine": "deeper/d.png", DEFAULT: "deeper/d.png"}
 
 
+def table(words: str) -> dict[str, dict[str, str]]:
+    """Return the README's table whose first line has `words`: cells by the first of their row and by their header."""
+    (found,) = (part for part in README.split("\n\n") if words in part.split("\n")[0])
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in found.strip().split("\n"))
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def column(row: dict[str, str], words: str) -> str:
+    """Return the cell below the header that is `words`, or these before a comma or a bracket."""
+    (cell,) = (cell for header, cell in row.items() if re.match(rf"{re.escape(words)}(,| \(|$)", header))
+    return cell
+
+
+def assert_rounded(cell: str, value: str) -> None:
+    """Assert that a cell is a value, rounded to the digits that it prints."""
+    number = re.match(r"[+-]?\d+(?:\.(\d+))?", cell)
+    assert number, cell
+    assert abs(float(number[0]) - float(value)) <= 0.5 * 10 ** -len(number[1] or "") + 1e-9, (cell, value)
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict[float, dict[str, str]]:
+    """The rows of the default pack, by quality."""
+    rows = csv.DictReader((KODAK / "summary.csv").open())
+    return {float(row["quality"]): row for row in rows if row["codec"] == DEFAULT}
+
+
+def test_the_figures_of_the_default_pack_were_measured_with_it(summary: dict[float, dict[str, str]]) -> None:
+    points = [json.loads(line) for line in (KODAK / "points.jsonl").open()]
+    own = [point for point in points if point["codec"] == DEFAULT]
+    packs = {point["settings"].split(",")[0] for point in own}
+    assert packs == {f"pack {stated_id(ROOT / 'models' / f'{DEFAULT}.rgm')}"}
+    assert {point["quality"] for point in own} == summary.keys()
+    for quality, row in summary.items():
+        same = [point for point in own if point["quality"] == quality]
+        assert len(same) == int(row["images"]) == 24
+        for name in ("bpp", "psnr", "ms_ssim"):
+            assert np.mean([point[name] for point in same]) == pytest.approx(float(row[name]), rel=1e-9)
+
+
+def test_the_readmes_bd_rates_are_those_of_the_committed_data() -> None:
+    measured = {row["anchor"]: row for row in csv.DictReader((KODAK / "bd.csv").open()) if row["codec"] == DEFAULT}
+    told = table("BD-rate of the default against")
+    for row, name in (("at equal PSNR", "bd_rate_psnr_averaged"), ("at equal MS-SSIM", "bd_rate_ms_ssim_averaged")):
+        for words, anchor in ANCHORS.items():
+            cell = column(told[row], words)
+            assert cell[0] in "+-"
+            assert cell.endswith(" %")
+            assert_rounded(cell, measured[anchor][name])
+
+
+def test_the_readmes_rates_and_psnr_are_those_of_the_committed_data(summary: dict[float, dict[str, str]]) -> None:
+    rows = table("| `-q` |").items()
+    assert len(rows) >= 4
+    for name, row in rows:
+        measured = summary[float(name.split(",")[0])]
+        assert_rounded(column(row, "Kodak, bpp"), measured["bpp"])
+        assert column(row, "PSNR").endswith(" dB")
+        assert_rounded(column(row, "PSNR"), measured["psnr"])
+    assert [float(name.split(",")[0]) for name, _ in rows if name.endswith(", the default")] == [DEFAULT_QUALITY]
+
+
 def test_every_page_the_readme_names_exists() -> None:
-    text = (ROOT / "README.md").read_text()
-    named = re.findall(r"\]\(([^)#]+)\)", text)
+    named = re.findall(r"\]\(([^)#]+)\)", README)
     assert [name for name in named if "://" not in name and not (ROOT / name).exists()] == []
