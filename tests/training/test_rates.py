@@ -271,6 +271,33 @@ def test_biases_that_do_not_fit_the_rates_or_the_context_are_refused(every: Mode
         replace(every, rates=replace(every.rates, biases={**every.rates.biases, **change}))._validate()
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("gains", 1, 1 << 20), ("z_steps", 1, 1 << 16), ("offsets", 0, (1 << 12) - 1), ("entries", 0, 38)],
+)
+def test_a_number_out_of_range_in_a_grid_of_rates_is_refused(every: Model, name: str, least: int, most: int) -> None:
+    array = getattr(every.rates, name)
+    assert len(every.rates.z_steps) == 39
+
+    def with_number(number: int) -> Model:
+        changed = array.copy()
+        changed.flat[-1] = number
+        return replace(every, rates=replace(every.rates, **{name: changed}))
+
+    for number in (least, most):
+        with_number(number)._validate()
+    for number in (least - 1, most + 1):
+        with pytest.raises(DamagedFileError, match="quality table is not well formed"):
+            with_number(number)._validate()
+
+
+def test_qualities_that_do_not_rise_are_refused(every: Model) -> None:
+    first, second, *rest = every.rates.qualities
+    for qualities in ((second, first, *rest), (first, first, *rest)):
+        with pytest.raises(DamagedFileError, match="quality table is not well formed"):
+            replace(every, rates=replace(every.rates, qualities=qualities))._validate()
+
+
 @pytest.mark.parametrize("part", ["analysis", "synthesis"])
 def test_a_graph_that_is_told_less_or_more_than_its_tables_is_refused(every: Model, part: str) -> None:
     biases = dict(every.rates.biases)
