@@ -15,6 +15,7 @@ from rich.console import Console
 
 from regcodec.bitstream.container import read_rgc
 from regcodec.codec.encoder import encode_pixels
+from regcodec.codec.library import DEFAULT, find_pack
 from regcodec.codec.model import Model
 from regcodec.errors import UsageError
 from regcodec.study import gap_report
@@ -89,7 +90,7 @@ def test_bd_rates_are_of_each_image_then_averaged_and_over_common_images() -> No
 
 def test_files_of_the_default_pack_are_a_little_above_their_ideal_length() -> None:
     root = Path(__file__).parents[2]
-    model = Model.open(root / "models" / "res-context.rgm", threads=1)
+    model = Model.open(find_pack(DEFAULT), threads=1)
     codec = Codec(model, restore_network(model.pack).requires_grad_(False))
     with Image.open(root / "docs" / "sample" / "coffee.png") as image:
         pixels = np.asarray(image.convert("RGB"))[100:228, 120:312]

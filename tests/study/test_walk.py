@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from regcodec.codec.encoder import analyse, code_latents, latents_of
+from regcodec.codec.library import DEFAULT, find_pack
 from regcodec.codec.model import Model
 from regcodec.codec.stopwatch import Stopwatch
 from regcodec.effort.levels import LEVELS
@@ -39,7 +40,7 @@ MEAN, TIED, RATE, LOW = 0.2, 0.003, 0.003, 0.005
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model.open(ROOT / "models" / "res-context.rgm", threads=1)
+    return Model.open(find_pack(DEFAULT), threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import regcodec.effort.levels
 from regcodec.bitstream.container import read_rgc
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import analyse, code_latents, encode_pixels, encode_symbols, latents_of
+from regcodec.codec.library import DEFAULT, find_pack
 from regcodec.codec.model import Model
 from regcodec.codec.pixels import from_planes
 from regcodec.codec.stopwatch import Stopwatch
@@ -216,7 +217,7 @@ def test_the_curvature_is_that_of_the_channel_and_of_the_place() -> None:
 def test_the_curvature_knows_how_means_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     """What many random signs say of a channel is what moving its elements one by one says."""
     monkeypatch.setattr("regcodec.optimize.proximal.PROBES", 40)
-    model = Model.open(Path("models/res-context.rgm"), threads=1)
+    model = Model.open(find_pack(DEFAULT), threads=1)
     objective, v, u = objective_of(render(3, 64, 64), model, 200)
     costs = torch.linspace(0.5, 2, v.shape[1])[None, :, None, None].expand_as(v)
     found = _of_means(objective, v, u, costs, torch.Generator().manual_seed(1)).flatten()
@@ -246,7 +247,7 @@ def test_the_curvature_knows_how_means_follow(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_few_steps_pay_with_a_context() -> None:
     """Without what elements do to later means these steps find 0.4 % at the first of the two."""
-    model = Model.open(Path("models/res-context.rgm"), threads=1)
+    model = Model.open(find_pack(DEFAULT), threads=1)
     for row in (300, 500):
         objective, v, u = objective_of(render(1, 128, 96), model, row)
         better = proximal(objective, v, u, 12, torch.Generator().manual_seed(1))
@@ -270,7 +271,7 @@ def test_a_place_that_strays_does_not_hold_up_the_others(model: Model, monkeypat
     assert gains[1] > 0.75 * gains[0] > 0
 
 
-@pytest.mark.parametrize("pack", ["hyperprior", "res-context", "autoregressive"])
+@pytest.mark.parametrize("pack", ["hyperprior", DEFAULT, "autoregressive"])
 def test_squares_are_what_the_objective_is_made_of(pack: str) -> None:
     """Their sum is the whole, and a pixel's error and a symbol's bits lie in the square they belong to."""
     model = Model.open(Path(f"models/{pack}.rgm"), threads=1)
@@ -299,7 +300,7 @@ def test_squares_are_what_the_objective_is_made_of(pack: str) -> None:
 
 def test_padding_does_not_mislead_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most proposals hold on a picture that is mostly padding, where the distortion says nothing."""
-    model = Model.open(Path("models/res-context.rgm"), threads=1)
+    model = Model.open(find_pack(DEFAULT), threads=1)
     accepted = []
     original = _Proposal.accepted
     monkeypatch.setattr(_Proposal, "accepted", lambda proposal: accepted.append(1) or original(proposal))
