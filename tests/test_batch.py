@@ -599,8 +599,9 @@ def long_batch(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
             words, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_as_in_a_shell
         )
         limit = time.monotonic() + 300
-        while not list((tmp_path / "out").glob("[!.]*.rgc")) and time.monotonic() < limit:
+        while batch.poll() is None and not list((tmp_path / "out").glob("[!.]*.rgc")) and time.monotonic() < limit:
             time.sleep(0.01)
+        assert batch.poll() is None
         return batch
 
     return start
@@ -644,8 +645,9 @@ def test_an_evaluation_in_processes_leaves_none_and_no_folder(
     )
     while evaluation.poll() is None and not list(scratch.glob("regcodec-eval-*/tiny/*.rgc")):
         time.sleep(0.01)
+    assert evaluation.poll() is None
     os.killpg(evaluation.pid, number) if number == signal.SIGINT else evaluation.send_signal(number)
-    assert evaluation.wait(60) != 0
+    assert evaluation.wait(60) == (128 + number if number == signal.SIGTERM else -number)
     limit = time.monotonic() + 60
     while _group_lives(evaluation.pid) and time.monotonic() < limit:
         time.sleep(0.05)
