@@ -28,7 +28,7 @@ from regcodec.codec.model import Model
 from regcodec.codec.opened import _open
 from regcodec.codec.picture import encode_picture
 from tests.conftest import GOLDEN, PACK
-from tests.images import render
+from tests.images import noise, render
 
 Run = Callable[..., Result]
 BAD = GOLDEN / "bad"
@@ -142,6 +142,28 @@ def test_a_grey_picture_comes_back_grey(run: Run, tmp_path: Path) -> None:
     assert run("decode", tmp_path / "grey.rgc", "-o", tmp_path / "back.pgm").exit_code == 0
     with Image.open(tmp_path / "back.pgm") as image:
         assert (image.mode, image.size) == ("L", (20, 30))
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_the_psnr_that_encode_tells_is_that_of_the_decoded_pixels_that_show(
+    run: Run, tmp_path: Path, alpha: bool
+) -> None:
+    """Noise is hidden where alpha is 0: it is not coded, and would cost many dB."""
+    pixels, shows = render(1, 70, 50), np.ones((50, 70), bool)
+    if alpha:
+        shows[:20], pixels[:20] = False, noise(2, 70, 20)
+    visible = Image.fromarray(pixels)
+    if alpha:
+        visible.putalpha(Image.fromarray(np.where(shows, np.uint8(1), np.uint8(0))))
+    visible.save(tmp_path / "picture.png")
+    result = run("encode", tmp_path / "picture.png", "--model", "tiny", "--psnr", "--json")
+    assert run("decode", tmp_path / "picture.rgc", "-o", tmp_path / "back.png").exit_code == 0
+    with Image.open(tmp_path / "back.png") as image:
+        assert image.mode == ("RGBA" if alpha else "RGB")
+        errors = np.square(np.asarray(image)[:, :, :3].astype(float) - pixels)
+    decibels = 10 * np.log10(255**2 / errors[shows].mean())
+    assert json.loads(result.stdout)["psnr"] == pytest.approx(decibels, abs=1e-4)
+    assert alpha == (10 * np.log10(255**2 / errors.mean()) < decibels - 3)
 
 
 def test_verify_counts_the_symbols_and_makes_nothing(run: Run, coded: Path, tmp_path: Path) -> None:
