@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -198,22 +199,35 @@ def test_kill_9_at_any_moment_leaves_whole_files_and_a_second_run_finishes(
     out = tmp_path / "out"
     words = [*COMMAND, "encode", "-r", str(pictures), "--out-dir", str(out), "--model", "tiny", "--quiet"]
     draw = random.Random(jobs)
+    out.mkdir()
+    for path in list(pictures.iterdir()):  # so many that none of the five starts is near its end
+        (pictures / f"more-{path.name}").hardlink_to(path)
     for moment in range(5):
+        before = _entries(out)
         batch = subprocess.Popen(
             [*words, "--jobs", str(jobs), "--force"], env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL
         )
-        _wait_for(lambda seen=moment: len(list(out.glob("*"))) > seen, batch)
+        _wait_for(lambda before=before, seen=moment: len(_entries(out) - before) > seen, batch)
         time.sleep(draw.uniform(0, 0.02))
+        assert batch.poll() is None
         os.killpg(batch.pid, signal.SIGKILL)
         batch.wait(60)
-        for path in out.iterdir():
-            assert path.suffix == (".part" if path.name.startswith(".") else ".rgc")
-            assert path.suffix == ".part" or whole(path, model), path
+        temporary = [path for path in out.iterdir() if path.name.startswith(".")]
+        assert all(re.fullmatch(r"\.[0-9a-f]{16}\.part", path.name) for path in temporary)
+        assert len(temporary) <= jobs * (moment + 1)
+        for path in set(out.iterdir()) - set(temporary):
+            assert path.suffix == ".rgc"
+            assert whole(path, model), path
     rest = subprocess.run([*words, "--skip-existing"], env=ENVIRONMENT, capture_output=True, check=False, timeout=120)
     assert (rest.returncode, rest.stderr) == (0, b"")
     finished = [path for path in out.iterdir() if not path.name.startswith(".")]
-    assert len(finished) == 12
+    assert len(finished) == 24
     assert all(whole(path, model) for path in finished)
+
+
+def _entries(folder: Path) -> set[tuple[str, int]]:
+    """Return names and inodes: a file that was replaced is another one."""
+    return {(entry.name, entry.inode()) for entry in os.scandir(folder)}
 
 
 def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
