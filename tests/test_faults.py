@@ -274,12 +274,12 @@ def test_a_pack_replaced_while_a_batch_runs_loses_nothing(replaced_by: str, tmp_
     if replaced_by == "another pack":
         new = Model.open(pack, threads=1)
         models[new.pack.id] = new
-    written = sorted(out.iterdir())
-    for path in written:
-        assert whole(path, models[read_rgc(path.read_bytes()).pack_id.hex()]), path
+    written = {path: read_rgc(path.read_bytes()).pack_id.hex() for path in out.iterdir()}
+    assert set(written.values()) == models.keys()
+    for path, pack_id in written.items():
+        assert whole(path, models[pack_id]), path
     failed = sentences(said)
     assert len(written) + len(failed) == 30
     assert batch.returncode == (1 if failed else 0)
-    if replaced_by == "another pack":
-        assert not failed
+    assert bool(failed) == (replaced_by != "another pack")
     assert all("mine.rgm" in line for line in failed)
