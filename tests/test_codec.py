@@ -173,6 +173,41 @@ for name, command in {commands!r}.items():
     assert loaded == [f"LOADED {name} []" for name in commands]
 
 
+@pytest.mark.parametrize("said", [None, "0"])
+def test_onnxruntime_is_told_to_report_nothing_before_it_is_loaded(
+    python: Callable[[str], str], image_folder: Path, tmp_path: Path, said: str | None
+) -> None:
+    """What the user has set stays."""
+    command = ["encode", str(image_folder / "picture.png"), "-o", str(tmp_path / "a.rgc"), "--model", "tiny", "--quiet"]
+    printed = python(f"""
+import os, sys
+from importlib.machinery import PathFinder
+from regcodec.cli.main import main
+
+class Watched:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            spec = PathFinder.find_spec(name, path, target)
+            self.exec_module, spec.loader.exec_module = spec.loader.exec_module, self.load
+            return spec
+
+    def load(self, module):
+        print("loaded", os.environ.get("ORT_DISABLE_TELEMETRY"))
+        self.exec_module(module)
+        module.disable_telemetry_events = lambda: print("disabled")
+        make = module.InferenceSession
+        module.InferenceSession = lambda *given, **options: print("session") or make(*given, **options)
+
+os.environ.pop("ORT_DISABLE_TELEMETRY", None)
+os.environ.update({ {} if said is None else {"ORT_DISABLE_TELEMETRY": said}!r})
+sys.meta_path.insert(0, Watched())
+main({command!r}, standalone_mode=False)
+""")
+    lines = printed.splitlines()
+    assert lines[:3] == [f"loaded {said or '1'}", "disabled", "session"]
+    assert set(lines[3:]) == {"disabled", "session"}
+
+
 def test_help_loads_no_number_library(python: Callable[[str], str]) -> None:
     printed = python(f"""
 import sys
