@@ -34,7 +34,7 @@ from tests.images import noise, render
 
 QUALITIES = (1.0, 3.0, 4.0)
 NUMBERS = ("numpy", "torch", "onnxruntime", "constriction")
-HEAVY = ("torch", "compressai", "regcodec.training")
+HEAVY = ("torch", "compressai", "onnx", "onnxscript", "matplotlib", "scipy", "skimage", "regcodec.training")
 
 sides = st.integers(1, 130) | st.sampled_from([1, 15, 16, 17, 63, 64, 65, 128, 129])
 
