@@ -47,11 +47,6 @@ def test_importing_regcodec_loads_pillow_and_nothing_heavy(python: Callable[[str
     assert loaded == "[]\n"
 
 
-def test_importing_regcodec_takes_less_than_a_fifth_of_a_second(python: Callable[[str], str]) -> None:
-    measured = "import time; start = time.process_time(); import regcodec; print(time.process_time() - start)"
-    assert min(float(python(measured)) for _ in range(3)) < 0.2  # of this process: a busy machine does not count
-
-
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1", "CMYK"])
 def test_an_image_of_any_mode_goes_through_pillow(mode: str) -> None:
     image = Image.fromarray(render(1, 70, 50)).convert(mode)
