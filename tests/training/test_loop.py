@@ -233,17 +233,27 @@ def _environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_sigterm_to_a_real_process_leaves_a_checkpoint_that_goes_on(paths: RunPaths) -> None:
-    command = _command(paths, steps=4000, batch=2)
-    process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_real_command_leaves_a_checkpoint_that_goes_on(paths: RunPaths, number: signal.Signals) -> None:
+    """SIGTERM is told by the exit code, SIGINT is what the command dies of: a shell loop ends with it."""
+    where = ["--data", paths.data, "--run", paths.run, "--cache", paths.cache, "--device", "cpu"]
+    small = "--width 8 --latent-width 12 --lambda 0.0067 --batch 2 --crop 64 --start random --validate-every 1000000"
+    command = [sys.executable, "-m", "regcodec", "train", *map(str, where), *small.split()]
+
+    def as_in_a_shell() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
+
+    process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_shell)
     journal = paths.run / "metrics.jsonl"
     deadline = time.monotonic() + 90
-    while not (journal.exists() and '"train"' in journal.read_text()) and time.monotonic() < deadline:
+    while not (began := journal.exists() and '"train"' in journal.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert journal.exists()
-    process.send_signal(signal.SIGTERM)
+    still_running = process.poll() is None
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0
+    assert began
+    assert still_running
+    assert process.returncode == (128 + number if number == signal.SIGTERM else -number)
     assert "the same command goes on from" in errors
     assert load_checkpoint(paths.run / "checkpoint.pt")["step"] > 0
 
