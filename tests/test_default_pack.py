@@ -40,12 +40,14 @@ def test_the_default_pack_serves_every_quality_from_1_to_8(default: Model) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
-def test_from_one_quality_to_the_next_neither_size_nor_psnr_falls(default: Model, name: str) -> None:
+@pytest.mark.parametrize(("place", "name"), [(0, "astronaut"), (1, "coffee"), (2, "chelsea")])
+def test_from_one_quality_to_the_next_neither_size_nor_psnr_falls(default: Model, place: int, name: str) -> None:
+    """A sixth of the joints on each photograph: half of them in all."""
     pixels = np.ascontiguousarray(getattr(data, name)())
     latents = KeptLatents(pixels, default, Stopwatch())
     entries = default.rates.entries
-    joints = np.flatnonzero(np.diff(entries))[::3]
+    joints = np.flatnonzero(np.diff(entries))[2 * place :: 6]
+    assert len(joints) >= 8
     before = (0, -math.inf)
     for row in sorted({*joints.tolist(), *(joints + 1).tolist()}):
         coded = file_bytes(pixels, default, row, latents.at(row), Stopwatch())
