@@ -129,6 +129,7 @@ def test_a_group_of_res_context_is_conditioned_on_samples_of_the_groups_before(c
     posterior.codec.context.register_forward_pre_hook(lambda _, inputs: y_hats.append(inputs[1].detach().clone()))
     with torch.no_grad():
         posterior.draw(seen, quality, torch.Generator().manual_seed(1))
+    assert len(y_hats) == GROUPS - 1
     for step, y_hat in enumerate(y_hats, start=1):
         assert all((quarter(y_hat, later) == 0).all() for later in range(step, GROUPS))
         assert (y_hat != 0).float().mean().item() == pytest.approx(step / 4)
