@@ -1,4 +1,4 @@
-"""What the documentation shows works: shell scripts, the page about own codecs, the figures and links of the README."""
+"""What the documentation shows works: shell scripts, the page about own codecs, the README's figures, and links."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/batch.md").read_text(), re.DOTALL)
 README = (ROOT / "README.md").read_text()
 KODAK = ROOT / "docs/results/kodak"
+PAGES = [
+    path
+    for places in ("README.md", "docs/*.md", "docs/*/*.md", "models/README.md", "benchmarks/README.md")
+    for path in sorted(ROOT.glob(places))
+]
 ANCHORS = {
     "JPEG": "jpeg",
     "WebP": "webp",
@@ -209,6 +214,8 @@ def test_the_readmes_rates_and_psnr_are_those_of_the_committed_data(summary: dic
     assert [float(name.split(",")[0]) for name, _ in rows if name.endswith(", the default")] == [DEFAULT_QUALITY]
 
 
-def test_every_page_the_readme_names_exists() -> None:
-    named = re.findall(r"\]\(([^)#]+)\)", README)
-    assert [name for name in named if "://" not in name and not (ROOT / name).exists()] == []
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_file_that_a_page_links_to_exists(page: str) -> None:
+    named = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    missing = [name for name in named if "://" not in name and not (ROOT / page).parent.joinpath(name).exists()]
+    assert missing == []
