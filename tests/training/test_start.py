@@ -18,16 +18,18 @@ def _crops(seeds: range) -> torch.Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
-@pytest.mark.parametrize("surrogate", ["round", "mixed"])
-def test_the_start_already_codes_pictures_it_has_not_seen(surrogate: str) -> None:
+def test_the_start_already_codes_pictures_it_has_not_seen() -> None:
     torch.manual_seed(0)
     network = build_network(NetworkConfig(N=48, M=96), (0.0067, 0.013))
     unseen = _crops(range(40, 44))
-    random = network(unseen, torch.tensor([1, 1, 1, 1]), surrogate)
+
+    def errors() -> list[float]:
+        made = [network(unseen, torch.tensor([1, 1, 1, 1]), surrogate) for surrogate in ("round", "mixed")]
+        return [(estimate.x_hat - unseen).square().mean().item() * 255**2 for estimate in made]
+
+    assert min(errors()) > 2000
     linear_start(network, _crops(range(16)))
-    started = network(unseen, torch.tensor([1, 1, 1, 1]), surrogate)
-    mse_random, mse_started = ((e.x_hat - unseen).square().mean().item() * 255**2 for e in (random, started))
-    assert mse_started < 150 < 2000 < mse_random
+    assert max(errors()) < 150
 
 
 def test_a_network_too_narrow_for_the_start_is_refused() -> None:
