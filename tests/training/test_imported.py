@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
+from click.testing import CliRunner, Result
 from compressai.models import (
     Cheng2020Anchor,
     Cheng2020Attention,
@@ -18,6 +19,7 @@ from compressai.models import (
 )
 from torch import nn
 
+from regcodec.cli.main import main
 from regcodec.codec.decoder import decode_pixels
 from regcodec.codec.encoder import encode_pixels
 from regcodec.codec.model import Model
@@ -55,15 +57,29 @@ def tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[nn.Module, Path]]:
+    """Return CompressAI's model of an architecture and its pack, each made once."""
+    folder = tmp_path_factory.mktemp("imported")
+
+    @cache
+    def make(arch: str) -> tuple[nn.Module, Path]:
+        made, target = sensible(MODELS[arch]), folder / f"{arch}.rgm"
+        torch.save(made.state_dict(), folder / f"{arch}.pth")
+        words = ["export", "--from", "compressai", folder / f"{arch}.pth", "--quality", 5, "-o", target]
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == 0, result.stderr
+        return made, target
+
+    return make
+
+
 @pytest.mark.parametrize("arch", MODELS)
 def test_a_pack_codes_as_compressais_forward_pass_estimates(
-    arch: str, tmp_path: Path, run: Callable[..., Result]
+    arch: str, imported: Callable[[str], tuple[nn.Module, Path]]
 ) -> None:
-    made = sensible(MODELS[arch])
-    torch.save(made.state_dict(), tmp_path / "weights.pth")
-    result = run("export", "--from", "compressai", tmp_path / "weights.pth", "--quality", 5, "-o", tmp_path / "a.rgm")
-    assert result.exit_code == 0, result.stderr
-    model = Model.open(tmp_path / "a.rgm", threads=1)
+    made, target = imported(arch)
+    model = Model.open(target, threads=1)
     assert model.pack.codec["architecture"] == arch
     assert model.qualities == (5.0,)
     assert model.pack.manifest["imported"]["lambda"] == 0.025
@@ -82,23 +98,25 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.square(a.astype(float) - b).mean()))
 
 
-def test_wrappers_and_old_names_give_the_same_pack(tmp_path: Path, run: Callable[..., Result]) -> None:
-    state = sensible(MODELS["attention"]).state_dict()
+def test_wrappers_and_old_names_give_the_same_pack(
+    imported: Callable[[str], tuple[nn.Module, Path]], tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    made, target = imported("attention")
     old = {
         "module."
         + name.replace(".skip.", ".downsample.")
         .replace("entropy_bottleneck.matrices.", "entropy_bottleneck._matrix")
         .replace("entropy_bottleneck.biases.", "entropy_bottleneck._biases.")
         .replace("entropy_bottleneck.factors.", "entropy_bottleneck._factor"): value
-        for name, value in state.items()
+        for name, value in made.state_dict().items()
     }
-    torch.save(state, tmp_path / "a.pth")
-    torch.save({"epoch": 3, "state_dict": old}, tmp_path / "b.pth.tar")
-    for name in ("a.pth", "b.pth.tar"):
-        target = tmp_path / f"{name[0]}.rgm"
-        result = run("export", "--from", "compressai", tmp_path / name, "--lambda", 0.01, "-o", target)
-        assert result.exit_code == 0, result.stderr
-    assert read_pack(tmp_path / "a.rgm").id == read_pack(tmp_path / "b.rgm").id
+    assert not {name.removeprefix("module.") for name in old} <= made.state_dict().keys()
+    torch.save({"epoch": 3, "state_dict": old}, tmp_path / "old.pth.tar")
+    lambda_ = read_pack(target).manifest["imported"]["lambda"]  # named in the other way
+    again = tmp_path / "again.rgm"
+    result = run("export", "--from", "compressai", tmp_path / "old.pth.tar", "--lambda", lambda_, "-o", again)
+    assert result.exit_code == 0, result.stderr
+    assert read_pack(again).id == read_pack(target).id
 
 
 class NotTensors:
