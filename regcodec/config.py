@@ -289,8 +289,6 @@ class TrainConfig:
             raise UsageError("--ema must be at least 0 and below 1 (0 is off).")
         if any(step < 1 for step in self.snapshots) or tuple(sorted(set(self.snapshots))) != self.snapshots:
             raise UsageError("--snapshots: name each step once, in rising order, from 1.")
-        if self.snapshots and self.snapshots[-1] > self.steps:
-            raise UsageError(f"--snapshots {self.snapshots[-1]}: the run ends at step {self.steps}.")
 
     @property
     def loss_lambdas(self) -> tuple[float, ...]:

@@ -155,8 +155,8 @@ class IntegerLayer:
         total._filler(a.astype(total.product_dtype, copy=False), filled)(slice(0, 1))
         if not np.array_equal(sums.sum(axis=0, dtype=np.float64), filled[0]):
             raise RegcodecError(
-                "the matrix library of this numpy multiplies wrongly on this machine, so that files would be readable "
-                "nowhere else: install another build of numpy, or set OPENBLAS_CORETYPE to an older processor."
+                "the matrix library of this numpy multiplies wrongly on this machine, which can neither code nor "
+                "decode with it: install another build of numpy, or set OPENBLAS_CORETYPE to an older processor."
             )
 
     @cached_property

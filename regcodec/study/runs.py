@@ -117,7 +117,8 @@ def train_run(config: TrainConfig, folder: Path, places: Places, *, device: str,
         if state.get("init") != (None if places.init is None else origin_of(places.init)):
             raise UsageError(f"{folder}: began from other weights (--init). Choose another --out.")
         images = open_cache(places.data, places.cache, smallest=config.crop, say=console.print)
-        if state["data"].get("digest", images.digest) != images.digest:
+        now = {"folder": places.data.resolve().name, "digest": images.digest}
+        if any(state["data"].get(name, value) != value for name, value in now.items()):
             raise UsageError(f"{folder}: was trained on other images (--data). Choose another --out.")
         regularized = config.regularizer.name != "none"
         if regularized and not any(name.startswith("regularizer.errors.") for name in state["task"]):

@@ -18,9 +18,30 @@ from pathlib import Path
 
 import numpy as np
 
-from regcodec.codec.reading import image_suffixes, read_picture
+from regcodec.codec.reading import read_picture
 from regcodec.errors import RegcodecError, UsageError
 from regcodec.files import atomic_path, files_below
+
+SUFFIXES = frozenset(
+    (
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    )
+)
+
 
 SAY_EVERY = 100  # images
 
@@ -61,11 +82,10 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: is not a directory. Name a folder of images.")
-    suffixes = image_suffixes()
-    images = (p for p in files_below(folder) if p.suffix.lower() in suffixes and p.is_file())
+    images = (p for p in files_below(folder) if p.suffix.lower() in SUFFIXES and p.is_file())
     found = sorted(images, key=lambda p: p.parts)  # not by the paths: Windows compares them without case
     if not found:
-        raise UsageError(f"{folder}: holds no files with a suffix of images.")
+        raise UsageError(f"{folder}: holds no images ({' '.join(sorted(SUFFIXES))}).")
     return found
 
 

@@ -332,7 +332,7 @@ def _refuse_other_beginning(paths: RunPaths, state: dict[str, Any], data: dict[s
 
     A checkpoint of an older version does not say what it was validated on.
     """
-    if any(data[name] != value for name, value in state["data"].items() if name != "folder"):
+    if any(data[name] != value for name, value in state["data"].items()):
         raise UsageError(f"{paths.run}: was trained or validated on other images. Choose another --run directory.")
     if paths.init is not None and state.get("init") != origin_of(paths.init):
         raise UsageError(f"{paths.run}: began from other weights than --init has now. Choose another --run directory.")

@@ -130,5 +130,5 @@ def test_a_folder_below_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no files with a suffix of images"):
+    with pytest.raises(UsageError, match="holds no images"):
         open_cache(tmp_path, tmp_path / "cache", smallest=64)
