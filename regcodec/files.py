@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,6 +68,8 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return what a TOML file holds; raises `UsageError` where it cannot be read or is none."""
+    import tomllib  # which no command needs but those that train
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -266,7 +266,12 @@ def _packs(named: str | None) -> list[Path]:
     """Return packs that are named by file, name or id, separated by commas; None is the default pack."""
     from regcodec.codec.library import find_pack, find_pack_by_id
 
-    if named is None or Path(named).is_file():  # a file's name may have commas
+    if named is None:
+        return [find_pack(None)]
+    is_file = False
+    with suppress(OSError):  # a list may be longer than a name can be
+        is_file = Path(named).is_file()
+    if is_file:  # whose name may have commas
         return [find_pack(named)]
     parts = [part.strip() for part in named.split(",")]
     if not all(parts):

@@ -33,32 +33,30 @@ BD_FIGURES = ("bd_rate", "bd_rate_ms_ssim")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One figure of one variant against its reference, over the seeds that have both."""
-
-    figure: str
-    """validation, bd_rate or bd_rate_ms_ssim."""
+class _Compared:
     set: str
-    """Image set; empty for validation."""
+    """Image set; empty for the validation."""
     step: int
     variant: str
     against: str
     seeds: tuple[int, ...]
+    """Those that have both."""
     paired: Paired
+    """Percent."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift:
-    """Bits of one variant over those of its reference on one set, over the seeds that have both."""
+class Difference(_Compared):
+    """One figure of one variant against its reference."""
 
-    set: str
-    """Image set; empty for the estimates of the validation."""
-    step: int
-    variant: str
-    against: str
-    seeds: tuple[int, ...]
-    paired: Paired
-    """Percent, by the mean of log bpp over images and rates."""
+    figure: str
+    """validation, bd_rate or bd_rate_ms_ssim."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift(_Compared):
+    """Bits of one variant over those of its reference on one set, by the mean of log bpp over images and rates."""
+
     rates: tuple[float, ...]
     """The same of each rate alone, over the seeds."""
 
@@ -221,7 +219,10 @@ class Results:
         return found
 
     def without_overlap(self) -> list[tuple[str, int, int, str, str, BdFigure]]:
-        """Return variant, seed, step, set, figure and what there is of it where not every image has a BD-rate."""
+        """Return variant, seed, step, set, figure and what there is of it where not every image has a BD-rate.
+
+        Of one rate there is none to have.
+        """
         found = []
         for images in (images.name for images in self.plan.images if not images.published):
             for step in self.plan.snapshots:
@@ -229,7 +230,7 @@ class Results:
                     for seed, _, _ in self._pairs(variant, reference):
                         for figure in BD_FIGURES:
                             bd = self._figure(figure, images, variant, reference, seed, step)
-                            if bd is not None and bd.images < bd.compared:
+                            if bd is not None and bd.images < bd.compared and len(variant.config.lambdas) > 1:
                                 found.append((variant.name, seed, step, images, figure, bd))
         return found
 

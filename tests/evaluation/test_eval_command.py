@@ -255,6 +255,12 @@ def test_packs_of_one_rate_are_one_curve_of_the_files_that_each_writes(
     assert "12 of 12 points are of an earlier call" in " ".join(again.stdout.split())
 
 
+def test_a_list_of_packs_may_be_longer_than_a_name(run: Callable[..., Result], tmp_path: Path) -> None:
+    result = run("eval", "--dataset", tmp_path, "--model", ",".join(["0123456789abcdef"] * 20))
+    assert result.exit_code == 4
+    assert "0123456789abcdef" in result.stderr
+
+
 def test_several_packs_are_found_by_id_and_have_twins_an_effort_and_only_their_qualities(
     folders: list[Path],
     pack: Path,
